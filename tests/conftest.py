@@ -1,0 +1,32 @@
+"""What the tests of every room share: where real data lies, and a quiet terminal."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """``shared_data("english/books.jsonl.gz")``: a file of the real-data folder; the test is skipped where there is none.
+
+    The folder is the one named by the environment variable INKSTONE_DATA, or else ``shared/data`` beside the repository.
+    """
+    folder = Path(os.environ.get("INKSTONE_DATA") or ROOT.parent / "shared" / "data")
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            pytest.skip(f"no {name} in {folder}")
+        return path
+
+    return find
