@@ -1,0 +1,1 @@
+"""The ground floor: configuration, records, files, manifests, stages, progress, devices and errors."""

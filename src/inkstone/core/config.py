@@ -1,0 +1,90 @@
+"""Base of every configuration: frozen, fully checked, and helpful about misspelled keys."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from inkstone.core.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base class of configurations.
+
+    Fields are documented by the string literal below them; the command line shows it as the flag's help.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, protected_namespaces=()
+    )
+
+
+C = TypeVar("C", bound=Config)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, or None when nothing is similar."""
+    by_lower = {other.lower(): other for other in known}
+    matches = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[matches[0]] if matches else None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A remedy for an unknown name: the nearest known one and the list of all."""
+    names = sorted(known)
+    closest = nearest(name, names)
+    listing = f"known: {', '.join(names)}" if names else "none is known here"
+    return f"did you mean {closest!r}? ({listing})" if closest else listing
+
+
+def parse_config(cls: type[C], data: Mapping[str, Any], *, where: str) -> C:
+    """Validate `data` as `cls`.
+
+    Raises:
+        ConfigError: names the dotted key, the cause and, for an unknown key, the nearest known one.
+    """
+    try:
+        return cls.model_validate(dict(data))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    causes = [
+        f"{'.'.join(map(str, detail['loc']))}: {_cause(detail)}" if detail["loc"] else _cause(detail)
+        for detail in details
+    ]
+    remedies = [remedy for detail in details if (remedy := _remedy(cls, detail))]
+    raise ConfigError("; ".join(causes), where=where, remedy="; ".join(remedies) or None)
+
+
+def _cause(detail: ErrorDetails) -> str:
+    if detail["type"] == "extra_forbidden":
+        return "unknown key"
+    if detail["type"] == "missing":
+        return "required, but not given"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    value = detail["input"]
+    return f"{message}, got {value!r}" if isinstance(value, str | int | float | bool | list) else message
+
+
+def _remedy(cls: type[BaseModel], detail: ErrorDetails) -> str | None:
+    if detail["type"] != "extra_forbidden":
+        return None
+    *parents, key = detail["loc"]
+    model: type[BaseModel] | None = cls
+    for parent in parents:
+        model = _submodel(model, str(parent)) if model else None
+    return suggestion(str(key), model.model_fields) if model else None
+
+
+def _submodel(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    if key not in model.model_fields:
+        return model
+    pending: list[Any] = [model.model_fields[key].annotation]
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        pending.extend(get_args(annotation))
+    return None
