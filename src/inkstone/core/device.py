@@ -114,7 +114,8 @@ def tune_allocator() -> bool:
     if mallopt is None or platform.libc_ver()[0] != "glibc":
         return False
     settings = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 256 << 20))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    results = [mallopt(name, value) for name, value in settings]
+    return results == [1] * len(settings)
 
 
 def peak_rss_bytes() -> int:

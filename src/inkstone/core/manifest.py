@@ -135,8 +135,7 @@ def read_manifest(folder: StrPath) -> Manifest:
 def verify_manifest(folder: StrPath, manifest: Manifest | None = None, *, contents: bool = True) -> Manifest:
     """Check that the files of `folder` are the ones its manifest describes.
 
-    Args:
-        contents: compare SHA-256 too; otherwise only presence and size.
+    With `contents` the SHA-256 is compared too, otherwise only presence and size.
 
     Raises:
         CheckpointError: names the first file that is missing or differs.
@@ -196,9 +195,9 @@ def digest_input(path: StrPath) -> str:
 def record_sources(paths: Iterable[StrPath], known: Mapping[str, SourceRecord]) -> dict[str, SourceRecord]:
     """Size, time and SHA-256 of each source file; a hash in `known` is reused while size and time are the same."""
     records = {}
-    for path in sorted({os.path.abspath(path) for path in paths}):
+    for path in sorted({str(Path(path).resolve()) for path in paths}):
         try:
-            stat = os.stat(path)
+            stat = Path(path).stat()
             earlier = known.get(path)
             same = earlier and (earlier.size, earlier.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
             sha256 = earlier.sha256 if earlier and same else sha256_file(path)
@@ -248,7 +247,7 @@ def git_revision() -> str | None:
         return None
     try:
         result = subprocess.run(
-            ["git", "-C", str(package), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(package), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -14,21 +14,20 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL_S = 5.0
 _RATE_WINDOW_S = 30.0
-_quiet = False
+_settings = {"quiet": False}
 _live: list["RichProgress"] = []
 _logs: list[IO[str]] = []
 
 
 def set_quiet(quiet: bool) -> None:
     """Print nothing from now on (for tests and embedding); logs are still written."""
-    global _quiet
-    _quiet = quiet
+    _settings["quiet"] = quiet
 
 
 def say(text: str) -> None:
     """Print one status line to stderr, above the live bar if there is one, and to the stage's log."""
     _log(text)
-    if _quiet:
+    if _settings["quiet"]:
         return
     if _live:
         _live[-1].console.print(text, markup=False, highlight=False)
@@ -49,7 +48,7 @@ def tee(path: Path) -> Iterator[None]:
 
 def _log(text: str) -> None:
     for file in _logs:
-        file.write(f"{datetime.now().isoformat(timespec='seconds')} {text}\n")
+        file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
 
 
 class Bar:
@@ -147,7 +146,7 @@ def progress(label: str, total: float | None = None, unit: str = "item", done: f
         unit: name of one unit; ``byte`` amounts are shown with SI prefixes.
         done: units done by an earlier, interrupted run.
     """
-    if _quiet or not sys.stderr.isatty() or _live:
+    if _settings["quiet"] or not sys.stderr.isatty() or _live:
         bar = Bar(label, total, unit, done)
         yield bar
         bar.finish()

@@ -73,8 +73,8 @@ def stage(
 
     def decorate(run: Callable[[C, Mapping[str, Path], Path], Summary]) -> Stage[C]:
         config = get_type_hints(run)["config"]
-        help = (inspect.getdoc(run) or "").partition("\n")[0]
-        return Stage(name, config, run, inputs, help, version, sources, plan)
+        summary_line = (inspect.getdoc(run) or "").partition("\n")[0]
+        return Stage(name, config, run, inputs, summary_line, version, sources, plan)
 
     return decorate
 
@@ -121,7 +121,7 @@ def identify(
         if name not in stage.inputs:
             raise ConfigError(f"unknown input {name!r}", where=stage.name, remedy=suggestion(name, stage.inputs))
     records = {
-        name: InputRecord(path=os.path.abspath(path), digest=digest_input(path)) for name, path in inputs.items()
+        name: InputRecord(path=str(Path(path).resolve()), digest=digest_input(path)) for name, path in inputs.items()
     }
     paths = stage.sources(config) if stage.sources else ()
     sources = record_sources(paths, _known_sources(out))
