@@ -1,0 +1,66 @@
+"""Where a model is: a folder here, or an id on the Hugging Face hub."""
+
+import os
+import re
+from pathlib import Path
+
+from inkstone.core.errors import CheckpointError
+from inkstone.core.files import StrPath
+
+FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
+"""What is fetched: never pickles, never code."""
+
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
+
+
+def locate(path_or_id: StrPath) -> Path:
+    """The local folder of a model.
+
+    Args:
+        path_or_id: a folder, or a hub id `owner/name`, with `@revision` for a branch, tag or commit. A hub model
+            is downloaded once and then read from the cache of `huggingface_hub`, also without a network.
+
+    Raises:
+        CheckpointError: no such folder, no such hub model, or the hub cannot be reached.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.exists():
+        return path
+    name = os.fspath(path_or_id)
+    if _HUB_ID.match(name) and not path.parent.exists():
+        return download(name)
+    raise CheckpointError(
+        "no such model folder", where=path, remedy="check the path; a hub model is given as owner/name"
+    )
+
+
+def download(hub_id: str) -> Path:
+    """Fetch a hub model (`owner/name` or `owner/name@revision`) into the local cache and return its folder.
+
+    Raises:
+        CheckpointError: no such model, access refused, or the hub cannot be reached and nothing is cached.
+    """
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = hub_id.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
+    except GatedRepoError:
+        cause, remedy = "the hub asks you to accept this model's terms", "accept them on its page, then `hf auth login`"
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        cause, remedy = "no such folder here and no such model on the hub", "check the spelling, or give a folder"
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError):
+        cause = "no such folder here, and the hub cannot be reached (and has not been read before)"
+        remedy = "go online (unset HF_HUB_OFFLINE), or give a folder on this machine"
+    except (HfHubHTTPError, OSError) as error:
+        cause, remedy = f"the download failed: {error}", "try again later, or give a folder on this machine"
+    raise CheckpointError(cause, where=hub_id, remedy=remedy)

@@ -1,0 +1,186 @@
+"""Reading a model folder: strict about what it holds, and never running code from it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from inkstone.checkpoint.families import family_named
+from inkstone.checkpoint.hub import locate
+from inkstone.checkpoint.save import CONFIG, check_vocabulary
+from inkstone.checkpoint.weights import open_safetensors, weight_files
+from inkstone.core.device import resolve_device, resolve_dtype
+from inkstone.core.errors import CheckpointError, InkstoneError
+from inkstone.core.files import StrPath, read_json
+from inkstone.core.manifest import MANIFEST, STATE, has_manifest, verify_manifest
+from inkstone.nn.models.llama import LlamaForCausalLM
+from inkstone.tokenizer import Tokenizer
+
+_COMPUTED = (".rotary_emb.inv_freq", ".attn.masked_bias")
+"""Endings of entries in old checkpoints that are tables, not weights."""
+
+
+def load_checkpoint(
+    path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *, verify: bool = False
+) -> tuple[LlamaForCausalLM, Tokenizer]:
+    """Read a model folder, or a model of the Hugging Face hub.
+
+    Args:
+        path_or_id: a folder in the Hugging Face layout, such as a `pretrain` stage's, or a hub id `owner/name`.
+        device: `auto`, `cpu`, `cuda`, `mps` …
+        dtype: `auto` keeps the saved dtype (but widens 16-bit floats to float32 where the device has no hardware
+            for them); or `float32`, `bfloat16`, `float16`.
+        verify: compare the contents of every file with the manifest, not only sizes; reads the folder once more.
+
+    Returns:
+        The model in evaluation mode, and its tokenizer.
+
+    Raises:
+        CheckpointError: the folder is missing, unfinished, damaged, of an unsupported kind, or does not match.
+    """
+    folder = locate(path_or_id)
+    model = load_model(folder, device, dtype, verify=verify)
+    tokenizer = Tokenizer.load(folder)
+    check_vocabulary(model, tokenizer, folder)
+    return model, tokenizer
+
+
+def load_model(
+    path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *, verify: bool = False
+) -> LlamaForCausalLM:
+    """The model of `load_checkpoint` alone, for folders without a tokenizer."""
+    folder = locate(path_or_id)
+    check_folder(folder, verify=verify)
+    hf = read_hf_config(folder)
+    try:
+        family = family_named(hf.get("model_type"))
+        config = family.from_hf(hf)
+    except InkstoneError as error:
+        raise CheckpointError(error.cause, where=folder / CONFIG, remedy=error.remedy) from error
+    with _NoInitialization():
+        model = family.build(config)
+    _load_weights(model, folder, resolve_device(device), dtype)
+    return model.eval()
+
+
+def check_folder(folder: Path, *, verify: bool = False) -> None:
+    """Refuse what is no finished model folder, saying what it is.
+
+    Raises:
+        CheckpointError: a file, a run folder, an unfinished stage, or files that differ from the manifest.
+    """
+    if not folder.is_dir():
+        raise CheckpointError("a file, not a model folder", where=folder, remedy=f"give the folder that holds {CONFIG}")
+    if has_manifest(folder):
+        verify_manifest(folder, contents=verify)
+    elif (folder / STATE).is_file():
+        raise CheckpointError(
+            f"unfinished: the stage that writes it stopped before {MANIFEST}",
+            where=folder,
+            remedy="run the same command again; it goes on where it stopped",
+        )
+    if not (folder / CONFIG).is_file():
+        models = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        if models:
+            raise CheckpointError(
+                "a run folder, not a model folder", where=folder, remedy=f"give {folder / models[-1]}"
+            )
+        raise CheckpointError(f"{CONFIG} is missing", where=folder, remedy="give a model folder")
+
+
+def read_hf_config(folder: Path) -> Mapping[str, Any]:
+    """config.json of a model folder.
+
+    Raises:
+        CheckpointError: it is malformed, or asks for code to be run (`auto_map`).
+    """
+    try:
+        hf = read_json(folder / CONFIG)
+    except InkstoneError as error:
+        raise CheckpointError(error.cause, where=error.where, remedy="copy the model folder again") from error
+    if not isinstance(hf, dict):
+        raise CheckpointError("expected a JSON object", where=folder / CONFIG, remedy="copy the model folder again")
+    if "auto_map" in hf:
+        raise CheckpointError(
+            "auto_map: this model needs code of its own, which Inkstone never runs",
+            where=folder / CONFIG,
+            remedy="use a model of a supported family",
+        )
+    return hf
+
+
+def _load_weights(model: LlamaForCausalLM, folder: Path, device: torch.device, dtype: str) -> None:
+    """Fill a model's parameters from the folder, one tensor at a time."""
+    files = {name: file for name, file in weight_files(folder).items() if not name.endswith(_COMPUTED)}
+    tied = model.config.tie_word_embeddings and "lm_head.weight" in files
+    expected = {name for name, _ in model.named_parameters()}
+    _check_names(folder, expected, set(files) - ({"lm_head.weight"} if tied else set()))
+    parameters = dict(model.named_parameters())
+    for file in sorted(set(files.values())):
+        with open_safetensors(file) as tensors:
+            for name in sorted(name for name in expected if files[name] == file):
+                _check_shape(file, name, tuple(tensors.get_slice(name).get_shape()), tuple(parameters[name].shape))
+                parameters[name].data = _placed(tensors.get_tensor(name), device, dtype)
+    if tied:
+        _check_tied(model, files["lm_head.weight"])
+    model.to(device)
+
+
+def _placed(tensor: Tensor, device: torch.device, dtype: str) -> Tensor:
+    """A copy of a memory-mapped tensor on the device: never a view, so that the file may be replaced meanwhile."""
+    if dtype != "auto":
+        target = resolve_dtype(dtype, device)
+    elif tensor.dtype in (torch.bfloat16, torch.float16):
+        slow = device.type == "cpu" and (tensor.dtype, resolve_dtype("auto", device)) != (torch.bfloat16,) * 2
+        target = torch.float32 if slow else tensor.dtype
+    else:
+        target = tensor.dtype
+    return tensor.to(device=device, dtype=target, copy=True)
+
+
+def _check_names(folder: Path, expected: set[str], found: set[str]) -> None:
+    for cause, names in (("missing", expected - found), ("unexpected", found - expected)):
+        if names:
+            listing = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+            raise CheckpointError(
+                f"{len(names)} {cause} weight{'s' * (len(names) > 1)} for this {CONFIG}: {listing}",
+                where=folder,
+                remedy=f"the weights and {CONFIG} do not belong together; copy the model folder again",
+            )
+
+
+def _check_shape(file: Path, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if found != expected:
+        raise CheckpointError(
+            f"{name} has shape {list(found)}, {CONFIG} asks for {list(expected)}",
+            where=file,
+            remedy=f"the weights and {CONFIG} do not belong together; copy the model folder again",
+        )
+
+
+def _check_tied(model: LlamaForCausalLM, file: Path) -> None:
+    """A tied checkpoint may repeat the embedding as `lm_head.weight`; leaving out another matrix would be a loss."""
+    with open_safetensors(file) as tensors:
+        output = tensors.get_tensor("lm_head.weight")
+    embedding = model.model.embed_tokens.weight.detach()
+    if not torch.equal(output.to(embedding), embedding):
+        raise CheckpointError(
+            f"{CONFIG} ties lm_head.weight to the embedding, but the file holds another matrix for it",
+            where=file,
+            remedy=f"set tie_word_embeddings to false in {CONFIG}",
+        )
+
+
+class _NoInitialization(TorchFunctionMode):
+    """Leaves new parameters uninitialized: their values are about to be read."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
