@@ -106,6 +106,25 @@ def is_complete(stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: 
     return read_manifest(out).fingerprint == identify(stage, config, inputs, Path(out))[2]
 
 
+def has_unfinished_work(stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: StrPath) -> bool:
+    """Whether `execute` with the same arguments would go on with earlier work in `out`."""
+    out = Path(out)
+    if has_manifest(out) or not (out / STATE).is_file():
+        return False
+    return _unfinished_fingerprint(out) == identify(stage, config, inputs, out)[2]
+
+
+def is_locked(folder: StrPath) -> bool:
+    """Whether a process is writing `folder` right now."""
+    if not Path(folder).is_dir():
+        return False
+    try:
+        with _locked(Path(folder)):
+            return False
+    except InputError:
+        return True
+
+
 def identify(
     stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: Path
 ) -> tuple[dict[str, InputRecord], dict[str, SourceRecord], str]:

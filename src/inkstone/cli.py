@@ -1,0 +1,169 @@
+"""The command line: one line per command, imported only when it is called.
+
+Exit codes: 0 done · 1 a bug in Inkstone · 2 bad input · 3 training diverged · 4 out of disk or memory, or something
+is missing on this machine · 130 interrupted.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+COMMANDS = {
+    "Start": {
+        "quickstart": (
+            "inkstone.pipeline.quickstart:command",
+            "Train a small model on this Python's library, in minutes",
+        ),
+        "doctor": ("inkstone.pipeline.doctor:command", "What this machine offers, and what is missing"),
+    },
+    "Recipes": {
+        "run": ("inkstone.pipeline.runner:command", "Run a recipe; what is unchanged is skipped"),
+        "plan": ("inkstone.pipeline.plan:command", "Memory, disk and time that a recipe needs"),
+        "runs": ("inkstone.pipeline.runs:command", "List runs with their results"),
+        "lineage": ("inkstone.pipeline.lineage:command", "What made a folder, back to the sources"),
+    },
+    "Stages": {
+        "collect": ("inkstone.pipeline.stage_command:collect", "Files, folders and globs to documents"),
+        "prepare": ("inkstone.pipeline.stage_command:prepare", "Documents to a clean, deduplicated, split corpus"),
+        "tokenizer": ("inkstone.pipeline.stage_command:tokenizer", "Train a tokenizer on a corpus"),
+        "pretrain": ("inkstone.pipeline.stage_command:pretrain", "Train a language model on a corpus"),
+        "evaluate": ("inkstone.pipeline.stage_command:evaluate", "Loss and bits per byte beside two baselines"),
+    },
+    "Use": {
+        "generate": ("inkstone.tasks.generate:command", "Let a model write"),
+    },
+}
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(help_text(color=sys.stdout.isatty()))
+        return 0
+    if arguments[0] == "--version":
+        from inkstone import __version__
+
+        print(__version__)
+        return 0
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def help_text(color: bool = False) -> str:
+    """What ``inkstone --help`` prints; made without importing anything, so that it is instant."""
+    from inkstone import __version__
+
+    bold, dim, cyan, end = ("\033[1m", "\033[2m", "\033[36m", "\033[0m") if color else ("",) * 4
+    lines = [
+        f"{bold}Inkstone{end} {dim}{__version__}{end}  From raw text to a language model, on the machine you have.",
+        "",
+        f"{bold}Usage{end}  inkstone COMMAND [OPTIONS]",
+    ]
+    for title, commands in COMMANDS.items():
+        lines += ["", f"{bold}{title}{end}"]
+        lines += [f"  {cyan}{name:<12}{end}{summary}" for name, (_, summary) in commands.items()]
+    lines += [
+        "",
+        f"{bold}Options{end}",
+        f"  {cyan}{'--help':<12}{end}Help; also for a command: inkstone run --help",
+        f"  {cyan}{'--version':<12}{end}Version",
+        f"  {cyan}{'--install-completion':<12}{end}",
+        f"  {'':<12}Complete commands and flags in your shell",
+        "",
+        f"{bold}Exit codes{end}",
+        "  0 done · 1 a bug · 2 bad input · 3 training diverged · 4 out of disk or memory · 130 interrupted",
+    ]
+    return "\n".join(lines)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from inkstone.core.errors import InkstoneError
+
+    try:
+        result = _app(arguments[0])(
+            arguments, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"
+        )
+    except InkstoneError as error:
+        print_error(str(error))
+        return error.exit_code
+    except CycloptsError as error:
+        print_error(f"{error}\n  remedy: see inkstone {arguments[0]} --help")
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _app(name: str) -> "App":
+    """The cyclopts application for one command, or for all of them when shell completion is to be installed.
+
+    Raises:
+        ConfigError: no command is called `name`.
+    """
+    from cyclopts import App, Parameter
+
+    from inkstone import __version__
+
+    app = App(
+        name="inkstone",
+        version=__version__,
+        default_parameter=Parameter(negative="", show_default=_shown),
+        suppress_keyboard_interrupt=False,
+    )
+    table = _command_table()
+    if name == "--install-completion":
+        app.register_install_completion_command()
+    elif name in table:
+        table = {name: table[name]}
+    else:
+        from inkstone.core.config import suggestion
+        from inkstone.core.errors import ConfigError
+
+        raise ConfigError(f"no command is called {name!r}", where="inkstone", remedy=suggestion(name, table))
+    for command, (target, summary) in table.items():
+        app.command(target, name=command, help=f"{summary}.")
+    return app
+
+
+def _command_table() -> dict[str, tuple[str, str]]:
+    """Command name to where it lives and its help; stages of installed plug-ins are commands, too."""
+    from inkstone.core.registry import names
+
+    table = {name: entry for commands in COMMANDS.values() for name, entry in commands.items()}
+    for name in names("stages"):
+        table.setdefault(name, (f"inkstone.pipeline.stage_command:{name}", f"Run the stage {name}"))
+    return table
+
+
+def _shown(default: object) -> str | None:
+    """A default as the help shows it; nothing for what is merely empty or off."""
+    return None if default in (None, False, (), []) else str(default)
+
+
+def print_error(text: str) -> None:
+    """Print an error to stderr: the first line marked, the remedy below it."""
+    if not sys.stderr.isatty():
+        print(f"error: {text}", file=sys.stderr)
+        return
+    first, _, rest = text.partition("\n")
+    print(f"\033[1;31merror:\033[0m {first}", file=sys.stderr)
+    if rest:
+        print(rest.replace("remedy:", "\033[32mremedy:\033[0m", 1), file=sys.stderr)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

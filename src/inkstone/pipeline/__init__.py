@@ -1,0 +1,1 @@
+"""Recipes: parse them, plan them, run their stages, and trace where every folder came from."""
