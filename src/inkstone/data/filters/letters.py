@@ -1,0 +1,45 @@
+"""Drops texts that are mostly signs, digits, or letters of another script."""
+
+from inkstone.core.config import Config
+from inkstone.data.characters import profile
+from inkstone.data.filters.base import Drop, Filter
+
+
+class LettersThresholds(Config):
+    """Shares of the characters that are not white space."""
+
+    min_letters: float = 0.5
+    """Letters of any script."""
+    max_symbols: float = 0.2
+    """Characters that are neither letters, digits nor punctuation."""
+    min_script: float = 0.0
+    """Letters of the language's own script (Han, Latin), as a share of all letters."""
+    script: str = ""
+    """`han` or `latin`; empty when any will do."""
+
+
+class LettersFilter(Filter[LettersThresholds]):
+    """Share of letters, symbols and the language's own script. Code has many signs, classical Chinese many marks."""
+
+    thresholds = LettersThresholds
+    defaults = {
+        "zh": {"min_letters": 0.4, "script": "han", "min_script": 0.3},
+        "en": {"min_letters": 0.5, "script": "latin", "min_script": 0.7},
+        "code": {"min_letters": 0.2, "max_symbols": 0.5},
+    }
+
+    def judge(self, text: str, limits: LettersThresholds) -> Drop | None:
+        """Drop texts whose shares are out of bounds."""
+        counts = profile(text)
+        visible = counts.visible
+        if visible == 0:
+            return Drop("no visible text", "only white space")
+        if counts.letters < limits.min_letters * visible:
+            return Drop("too few letters", f"{counts.letters / visible:.0%} letters, at least {limits.min_letters:.0%}")
+        if counts.symbols > limits.max_symbols * visible:
+            return Drop("too many symbols", f"{counts.symbols / visible:.0%} symbols, at most {limits.max_symbols:.0%}")
+        own = {"han": counts.han, "latin": counts.latin}.get(limits.script, counts.letters)
+        if own < limits.min_script * counts.letters:
+            share = own / counts.letters
+            return Drop("another script", f"{share:.0%} {limits.script} letters, at least {limits.min_script:.0%}")
+        return None

@@ -1,0 +1,42 @@
+"""Parquet files, read row group by row group."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from inkstone.core.errors import InputError
+from inkstone.core.records import Document
+from inkstone.data.readers.base import Reading, Source
+from inkstone.data.readers.columns import Columns
+
+BATCH_ROWS = 64
+
+
+class ParquetReader:
+    """One row is one document."""
+
+    suffixes: ClassVar[frozenset[str]] = frozenset({".parquet"})
+    scheme: ClassVar[str] = ""
+
+    def read(self, source: Source, reading: Reading) -> Iterator[Document]:
+        """Yield the file's documents."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        size = source.file.stat().st_size
+        number = 0
+        try:
+            with pq.ParquetFile(source.file) as file:
+                schema = file.schema_arrow
+                texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+                columns = Columns.choose(reading.options, schema.names, texts, str(source.file))
+                reading.used_columns.update(columns.text)
+                for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield from columns.document(row, source, number, reading)
+                    reading.advance(size * number // max(file.metadata.num_rows, 1))
+        except (pa.ArrowException, OSError) as error:
+            detail = str(error).splitlines()[0]
+            raise InputError(
+                f"cannot be read as Parquet after row {number} ({detail})", where=source.file, remedy="write or copy the file again"
+            ) from error
