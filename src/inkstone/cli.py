@@ -151,7 +151,8 @@ def _command_table() -> dict[str, tuple[str, str]]:
 
 def _shown(default: object) -> str | None:
     """A default as the help shows it; nothing for what is merely empty or off."""
-    return None if default in (None, False, (), []) else str(default)
+    empty = default is None or default is False or default in ((), [], "")
+    return None if empty else str(default)
 
 
 def print_error(text: str) -> None:

@@ -150,6 +150,8 @@ def read_json(path: StrPath) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("no such file", where=path) from None
+    except OSError as error:
+        raise InputError(error.strerror or str(error), where=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text (byte {error.start})", where=path) from None
     except json.JSONDecodeError as error:

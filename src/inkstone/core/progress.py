@@ -206,7 +206,7 @@ def _amount(value: float, unit: str) -> str:
 def _rate(rate: float, unit: str) -> str:
     if unit in ("byte", "bytes"):
         return f"{size(rate)}/s"
-    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2f} {unit}/s"
+    return f"{rate:,.0f} {_plural(unit)}/s" if rate >= 10 else f"{rate:.2f} {_plural(unit)}/s"
 
 
 def _plural(unit: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from inkstone.core.device import total_memory_bytes
 from inkstone.core.errors import InkstoneError
-from inkstone.core.manifest import has_manifest
+from inkstone.core.manifest import has_manifest, read_manifest
 from inkstone.core.progress import duration, say, size
 from inkstone.core.stage import has_unfinished_work, is_complete
 from inkstone.pipeline.recipe import Recipe, Step, find_recipe, load_recipe
@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan_recipe(recipe: Recipe, folder: Path, *, only: Sequence[str] = (), start: str | None = None) -> Plan:
-    """Ask every stage what it will need; stages that train time a few steps for it.
+    """Ask every stage what it will need (those that train time a few steps), or read what it took.
 
     Raises:
         InkstoneError: from a stage whose settings cannot work.
@@ -69,8 +69,6 @@ def plan_recipe(recipe: Recipe, folder: Path, *, only: Sequence[str] = (), start
     plans = []
     for step in select_steps(recipe, only, start):
         states[step.name] = _state(step, folder, states)
-        if step.stage.plan is not None:
-            say(f"{step.name}: estimating")
         plans.append(_plan_step(step, folder, states[step.name]))
     ahead = [plan for plan in plans if plan.state != "unchanged"]
     return Plan(
@@ -102,8 +100,20 @@ def _state(step: Step, folder: Path, states: Mapping[str, str]) -> str:
 
 
 def _plan_step(step: Step, folder: Path, state: str) -> StepPlan:
+    if state == "unchanged":
+        manifest = read_manifest(folder / step.name)
+        disk = sum(output.size for output in manifest.outputs.values())
+        return StepPlan(
+            step.name,
+            state,
+            parameters=manifest.summary.get("parameters"),
+            tokens=manifest.summary.get("tokens"),
+            disk_bytes=disk,
+            seconds=manifest.duration_s,
+        )
     if step.stage.plan is None:
         return StepPlan(step.name, state)
+    say(f"{step.name}: estimating")
     estimate = dict(step.stage.plan(step.config, step.input_paths(folder)))
     known = {key: estimate.pop(key) for key in ESTIMATES if key in estimate}
     return StepPlan(step.name, state, **known, notes=estimate)
@@ -151,7 +161,7 @@ def _print(plan: Plan) -> None:
         ]
         for step in plan.steps
     ]
-    total = ["total to run", "", "", "", size(plan.memory_bytes), size(plan.disk_bytes), duration(plan.seconds)]
+    total = ["to run", "", "", "", size(plan.memory_bytes), size(plan.disk_bytes), duration(plan.seconds)]
     columns = ("stage", "state", "parameters", "tokens", "memory", "disk", "time")
     print_table(f"{plan.name} → {plan.folder}", columns, [*rows, total], right=columns[2:])
     for step in plan.steps:

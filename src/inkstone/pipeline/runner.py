@@ -1,7 +1,6 @@
 """Run the stages of a recipe: skip what is unchanged, go on with what was interrupted."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,7 +107,6 @@ def _recorded(recipe: Recipe, folder: Path) -> Iterator[None]:
             "error": error,
             "started": started,
             "seconds": round(time.monotonic() - clock, 3),
-            "pid": os.getpid(),
             "steps": recipe.step_names(),
             "data": dict(recipe.data),
         }

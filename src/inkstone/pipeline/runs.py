@@ -109,19 +109,21 @@ def command(runs: Path = Path("runs"), /, *, json: bool = False) -> None:
         print(f"No runs in {runs}. Start with: inkstone quickstart")
         return
     rows = [
-        [run.name, _state_text(run), _progress_text(run), _metrics_text(run), duration(run.seconds), run.started]
+        [
+            run.name,
+            _state_text(run),
+            _progress_text(run),
+            duration(run.seconds),
+            _minute(run.started),
+            _metrics_text(run),
+        ]
         for run in found
     ]
-    print_table(
-        str(runs),
-        ("run", "state", "stages", "results", "time", "started (UTC)"),
-        [_short(row) for row in rows],
-        ("time",),
-    )
+    print_table(str(runs), ("run", "state", "stages", "time", "started (UTC)", "results"), rows, right=("time",))
 
 
-def _short(row: list[str]) -> list[str]:
-    return [*row[:-1], row[-1].partition("+")[0].replace("T", " ")]
+def _minute(started: str) -> str:
+    return started[:16].replace("T", " ")
 
 
 def _state_text(run: Run) -> str:

@@ -41,10 +41,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.text import Text
 
     table = Table(
-        box=box.ROUNDED, title=f"[bold]{title}", title_justify="left", border_style="dim", header_style="bold"
+        box=box.SIMPLE_HEAD, title=Text(title, "bold"), title_justify="left", border_style="dim", header_style="dim"
     )
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for index, column in enumerate(columns):
+        last = index == len(columns) - 1
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=not last, overflow="fold")
+    table.show_header = any(columns)
     for row in rows:
         table.add_row(*(Text(cell, style=cell_style(cell)) for cell in row))
     console().print(table)
@@ -57,7 +59,7 @@ def cell_style(cell: str) -> str:
 
 def _print_plain(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
     print(title)
-    lines = [columns, *rows]
+    lines = [columns, *rows] if any(columns) else list(rows)
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         cells = zip(columns, line, widths, strict=True)

@@ -25,11 +25,12 @@ def __getattr__(name: str) -> Callable[..., None]:
 def stage_command(stage: Stage[Any]) -> Callable[..., None]:
     """A function for the command line: ``--<input> PATH``, ``--<setting> VALUE``, ``--out DIR`` and ``--json``."""
 
-    def command(*, out: Path, json: bool = False, **flags: Any) -> None:
+    def command(**flags: Any) -> None:
+        out, as_json = Path(flags.pop("out")), flags.pop("json", False)
         inputs = {name: flags.pop(name) for name in stage.inputs}
         config = parse_config(stage.config, flags, where=f"inkstone {stage.name}")
         result = StepResult(stage.name, out, execute(stage, config, inputs, out))
-        if json:
+        if as_json:
             print_json(result.to_json())
         else:
             print_results(str(out), [result])

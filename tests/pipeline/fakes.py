@@ -1,0 +1,128 @@
+"""Small stages, installed in tests as a plug-in package would be: through entry points."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from inkstone.core.config import Config
+from inkstone.core.errors import InputError
+from inkstone.core.progress import progress
+from inkstone.core.stage import Summary, stage
+
+ENTRY_POINTS = """\
+[inkstone.stages]
+gather = tests.pipeline.fakes:gather
+change = tests.pipeline.fakes:change
+join = tests.pipeline.fakes:join
+slow = tests.pipeline.fakes:slow
+broken = tests.pipeline.fakes:broken
+"""
+
+
+class GatherConfig(Config):
+    """Settings of gather."""
+
+    paths: list[str]
+    """Files to read."""
+    repeat: int = 1
+    """How often each is written."""
+
+
+def gather_sources(config: GatherConfig) -> Iterable[Path]:
+    """The files that gather reads."""
+    for path in config.paths:
+        if not Path(path).is_file():
+            raise InputError("no such file", where=path, remedy="check the path")
+        yield Path(path)
+
+
+@stage("gather", sources=gather_sources)
+def gather(config: GatherConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Copy files."""
+    texts = [Path(path).read_text() for path in config.paths] * config.repeat
+    (out / "texts.txt").write_text("".join(texts))
+    return {"documents": len(texts), "bytes": sum(map(len, texts))}
+
+
+class ChangeConfig(Config):
+    """Settings of change."""
+
+    how: Literal["upper", "lower"] = "upper"
+    """Which way."""
+    times: int = 1
+    """How often."""
+    loud: bool = False
+    """Add an exclamation mark."""
+    seed: int = 0
+    """Seed of the random streams."""
+
+
+def plan_change(config: ChangeConfig, inputs: Mapping[str, Path]) -> Mapping[str, Any]:
+    """What change costs."""
+    return {"tokens": 1_000_000, "memory_bytes": 2_000_000, "disk_bytes": 1_000, "seconds": 90.0, "fast": True}
+
+
+@stage("change", inputs=("texts",), plan=plan_change)
+def change(config: ChangeConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Change the case."""
+    text = (inputs["texts"] / "texts.txt").read_text()
+    with progress("change", total=config.times, unit="pass") as bar:
+        for _ in range(config.times):
+            text = text.upper() if config.how == "upper" else text.lower()
+            bar.update(size=len(text))
+    (out / "texts.txt").write_text(text + "!" * config.loud)
+    return {"bytes": len(text), "bits_per_byte": 1.25, "seed": config.seed}
+
+
+class JoinConfig(Config):
+    """Settings of join."""
+
+
+@stage("join", inputs=("left", "right"))
+def join(config: JoinConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Join two folders."""
+    texts = [(inputs[name] / "texts.txt").read_text() for name in ("left", "right")]
+    (out / "texts.txt").write_text("".join(texts))
+    return {"bytes": sum(map(len, texts))}
+
+
+class SlowConfig(Config):
+    """Settings of slow."""
+
+    pieces: int = 40
+    """Files to write, one after the other."""
+    pause: float = 0.1
+    """Seconds for each."""
+
+
+@stage("slow")
+def slow(config: SlowConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Write pieces, going on after those that are already there."""
+    earlier = len(list(out.glob("piece-*")))
+    with progress("slow", total=config.pieces, unit="piece", done=earlier) as bar:
+        for index in range(earlier, config.pieces):
+            time.sleep(config.pause)
+            (out / f"piece-{index:03d}").write_text(str(index))
+            bar.update(loss=1 / (index + 1))
+    return {"pieces": config.pieces, "found": earlier}
+
+
+class BrokenConfig(Config):
+    """Settings of broken."""
+
+    how: Literal["input", "disk", "memory", "bug"] = "bug"
+    """What goes wrong."""
+
+
+@stage("broken")
+def broken(config: BrokenConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Fail."""
+    (out / "half.txt").write_text("half")
+    if config.how == "input":
+        raise InputError("malformed JSON", where="data.jsonl:731", remedy="correct the line")
+    if config.how == "disk":
+        raise OSError(28, "No space left on device")
+    if config.how == "memory":
+        raise MemoryError
+    raise RuntimeError("a bug")
