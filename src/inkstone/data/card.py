@@ -27,24 +27,25 @@ class CardBuilder:
         self._splits: dict[str, Counter[str]] = {"train": Counter(), "valid": Counter()}
         self._dropped: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def keep(self, document: Document, split: Split) -> None:
-        """Count a document of the corpus."""
-        amount = Counter(documents=1, bytes=len(document.text.encode()))
-        self._splits[split] += amount
-        self.languages.setdefault(document.lang or "other", Counter()).update(amount)
+    def keep(self, document: Document, split: Split, num_bytes: int) -> None:
+        """Count a document of the corpus, of so many UTF-8 bytes."""
+        for counts in (self._splits[split], self.languages.setdefault(document.lang or "other", Counter())):
+            counts["documents"] += 1
+            counts["bytes"] += num_bytes
         if (source := self._of_source(document)) is not None:
             source["kept"] += 1
 
-    def drop(self, document: Document, dropped: Dropped) -> None:
-        """Count a dropped document, with its reason."""
+    def drop(self, document: Document, dropped: Dropped, num_bytes: int) -> None:
+        """Count a dropped document of so many UTF-8 bytes, with its reason."""
         key = (dropped.filter, dropped.drop.reason)
-        entry = self._dropped.setdefault(
-            key, {"filter": key[0], "reason": key[1], "documents": 0, "bytes": 0, "examples": []}
-        )
+        if (entry := self._dropped.get(key)) is None:
+            entry = {"filter": key[0], "reason": key[1], "documents": 0, "bytes": 0, "examples": []}
+            self._dropped[key] = entry
         entry["documents"] += 1
-        entry["bytes"] += dropped.num_bytes
+        entry["bytes"] += num_bytes
         if len(entry["examples"]) < EXAMPLES:
-            entry["examples"].append({"id": document.id, "lang": document.lang, "detail": dropped.drop.detail, "text": dropped.snippet})
+            example = {"id": document.id, "lang": document.lang, "detail": dropped.drop.detail, "text": dropped.snippet}
+            entry["examples"].append(example)
         if (source := self._of_source(document)) is not None:
             source["dropped"] += 1
 
@@ -65,7 +66,9 @@ class CardBuilder:
         """The filter and reason that dropped most."""
         return max(self._dropped.values(), key=lambda entry: int(entry["documents"]))
 
-    def as_dict(self, steps: tuple[str, ...], settings: Mapping[str, Any], collected: Mapping[str, Any]) -> dict[str, Any]:
+    def as_dict(
+        self, steps: tuple[str, ...], settings: Mapping[str, Any], collected: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """The card."""
         dropped = sorted(self._dropped.values(), key=lambda entry: -int(entry["documents"]))
         kept = sum((counts for counts in self._splits.values()), Counter[str]())
@@ -75,7 +78,10 @@ class CardBuilder:
             "documents": kept["documents"],
             "bytes": kept["bytes"],
             "splits": {name: {"documents": c["documents"], "bytes": c["bytes"]} for name, c in self._splits.items()},
-            "languages": {name: dict(counts) for name, counts in sorted(self.languages.items(), key=lambda item: -item[1]["bytes"])},
+            "languages": {
+                name: dict(counts)
+                for name, counts in sorted(self.languages.items(), key=lambda item: -item[1]["bytes"])
+            },
             "num_sources": self.num_sources,
             "sources": {name: dict(counts) for name, counts in self.sources.items()},
             "encodings": collected.get("encodings", {}),
@@ -92,11 +98,18 @@ def markdown(card: Mapping[str, Any]) -> str:
     lines = [
         "# Corpus",
         "",
-        f"{card['documents']:,} documents, {size(card['bytes'])} of text, "
-        f"of {card['documents_in']:,} documents, {size(card['bytes_in'])}, that came in.",
+        f"{card['documents']:,} documents, {size(card['bytes'])} of text, kept of {card['documents_in']:,} documents, "
+        + size(card["bytes_in"])
+        + ".",
         "",
-        *_table(["split", "documents", "text"], [[n, f"{c['documents']:,}", size(c["bytes"])] for n, c in card["splits"].items()]),
-        *_table(["language", "documents", "text"], [[n, f"{c['documents']:,}", size(c["bytes"])] for n, c in card["languages"].items()]),
+        *_table(
+            ["split", "documents", "text"],
+            [[n, f"{c['documents']:,}", size(c["bytes"])] for n, c in card["splits"].items()],
+        ),
+        *_table(
+            ["language", "documents", "text"],
+            [[n, f"{c['documents']:,}", size(c["bytes"])] for n, c in card["languages"].items()],
+        ),
         "## Dropped",
         "",
     ]
@@ -117,7 +130,11 @@ def markdown(card: Mapping[str, Any]) -> str:
         lines += _table(["encoding", "files"], [[name, f"{count:,}"] for name, count in card["encodings"].items()])
     counts = card["collected"].get("counts", {})
     if counts:
-        lines += ["## Left out or cut while collecting", "", *_table(["what", "number"], [[n, f"{c:,}"] for n, c in counts.items()])]
+        lines += [
+            "## Left out or cut while collecting",
+            "",
+            *_table(["what", "number"], [[n, f"{c:,}"] for n, c in counts.items()]),
+        ]
         lines += [*(f"- {_escaped(problem)}" for problem in card["collected"].get("problems", [])), ""]
     return "\n".join(lines).rstrip() + "\n"
 

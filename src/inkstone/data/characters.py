@@ -1,8 +1,8 @@
 """What a text is made of: counts of characters by class, fast for one line and for a whole book."""
 
 import unicodedata
-from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ SHORT = 600
 """Up to this length, counting over a translated string beats numpy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """Numbers of characters by class."""
 
     total: int
@@ -50,20 +49,27 @@ def profile(text: str) -> Profile:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         found = np.bincount(_class_array()[np.minimum(codes, 0x3FFFF)], minlength=len(CLASSES))
         counts = [int(count) for count in found[:-1]]
-    return Profile(len(text), *counts, len(text) - sum(counts))
+    return Profile._make([len(text), *counts, len(text) - sum(counts)])
 
 
 def _ascii_counts(text: str) -> list[int]:
     data = text.encode("ascii")
-    counts = []
-    for letter in CLASSES[:-1]:
-        members = bytes(code for code in range(128) if _class(code) == letter)
-        counts.append(len(data) - len(data.translate(None, members)) if members else 0)
-    return counts
+    return [len(data) - len(data.translate(None, members)) if members else 0 for members in _ascii_members()]
+
+
+@cache
+def _ascii_members() -> list[bytes]:
+    return [bytes(code for code in range(128) if _class(code) == letter) for letter in CLASSES[:-1]]
 
 
 def _class(code: int) -> str:
-    if 0x4E00 <= code <= 0x9FFF or 0x3400 <= code <= 0x4DBF or 0x20000 <= code <= 0x3FFFF or 0xF900 <= code <= 0xFAFF or code in (0x3005, 0x3007):
+    if (
+        0x4E00 <= code <= 0x9FFF
+        or 0x3400 <= code <= 0x4DBF
+        or 0x20000 <= code <= 0x3FFFF
+        or 0xF900 <= code <= 0xFAFF
+        or code in (0x3005, 0x3007)
+    ):
         return "h"
     if 0x3041 <= code <= 0x30FF or 0x31F0 <= code <= 0x31FF or 0xFF66 <= code <= 0xFF9F:
         return "k"
@@ -72,7 +78,11 @@ def _class(code: int) -> str:
     character = chr(code)
     category = unicodedata.category(character)
     if category[0] in "LM":
-        return "l" if code < 0x250 or 0x1E00 <= code <= 0x1EFF or 0xFF21 <= code <= 0xFF5A or 0x300 <= code <= 0x36F else "o"
+        return (
+            "l"
+            if code < 0x250 or 0x1E00 <= code <= 0x1EFF or 0xFF21 <= code <= 0xFF5A or 0x300 <= code <= 0x36F
+            else "o"
+        )
     if category == "Nd":
         return "d"
     if character.isspace():

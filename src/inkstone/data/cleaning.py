@@ -1,8 +1,8 @@
 """Repair of texts without loss of meaning.
 
-Mojibake is undone with ftfy, line by line and only where it is suspected. Of Unicode's compatibility mapping (NFKC) only
-the harmless part is applied: Latin ligatures, full-width letters and digits, half-width kana, Kangxi radicals, odd
-spaces. Chinese punctuation stays full-width, and x² stays x². Source code keeps its characters and its indentation.
+Mojibake is undone with ftfy, line by line and only where it is suspected. Of Unicode's compatibility mapping (NFKC)
+the harmless part alone is applied: Latin ligatures, full-width letters and digits, half-width kana, Kangxi radicals,
+odd spaces. Chinese punctuation stays full-width, and x² stays x². Source code keeps its characters and its indentation.
 """
 
 import re
@@ -12,7 +12,8 @@ from collections import Counter
 import ftfy
 from ftfy.badness import is_bad
 
-CHANGES = ("mojibake", "normalized", "control characters", "white space")
+CHANGES = ("mojibake", "control characters", "normalized", "white space")
+_ASCII_CONTROLS = bytes({*range(32), 127} - {9, 10})
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u00ad\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]")
 _TERMINAL = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]")
 _CONTROL_MAP = {"\x0b": "\n", "\x0c": "\n", "\x85": "\n", "\u2028": "\n", "\u2029": "\n", "\r": "\n"}
@@ -23,7 +24,12 @@ _COMPATIBLE = re.compile(
     "\uff66-\uff9f"  # half-width kana, with their voicing marks
     "\u2f00-\u2fd5]+"  # Kangxi radicals
 )
-_TRAILING = re.compile("[ \t\u3000]+(?=\n)")
+_SUSPECT = re.compile(
+    # What the first byte of a UTF-8 sequence looks like in the encodings it is mistaken for, and any byte after it:
+    # a cheap test before ftfy's thorough one.
+    "[\u00ac\u00c2-\u00f4\u0100-\u017f\u0192\u0392-\u03c9\u0402-\u044f\u201a\u2030\u2206\u221a\u2248\u2500-\u256c]"
+    "[\u0080-\uffff]"
+)
 _EMPTY_LINES = re.compile("\n{3,}")
 
 
@@ -33,7 +39,7 @@ def clean(text: str, *, code: bool, changes: Counter[str] | None = None) -> str:
     ascii_only = text.isascii()
     if not ascii_only and not code:
         text = _count(text, _repaired(text), "mojibake", counted)
-    if _CONTROL.search(text):
+    if _has_controls(text, ascii_only):
         text = _count(text, _without_controls(text), "control characters", counted)
     if not ascii_only and not code:
         text = _count(text, _normalized(text), "normalized", counted)
@@ -47,16 +53,28 @@ def _count(before: str, after: str, change: str, changes: Counter[str]) -> str:
 
 
 def _repaired(text: str) -> str:
-    if not is_bad(text):
+    if not _SUSPECT.search(text):
         return text
-    return "\n".join(str(ftfy.fix_encoding(line)) if is_bad(line) else line for line in text.split("\n"))
+    return "\n".join(_repaired_line(line) for line in text.split("\n"))
+
+
+def _repaired_line(line: str) -> str:
+    return str(ftfy.fix_encoding(line)) if _SUSPECT.search(line) and is_bad(line) else line
+
+
+def _has_controls(text: str, ascii_only: bool) -> bool:
+    if ascii_only:
+        return len(text.encode().translate(None, _ASCII_CONTROLS)) < len(text)
+    return _CONTROL.search(text) is not None
 
 
 def _without_controls(text: str) -> str:
     if "\x1b" in text:
         text = _TERMINAL.sub("", text)
     text = text.replace("\r\n", "\n")
-    return _CONTROL.sub(lambda match: _CONTROL_MAP.get(match[0], "\ufffd" if "\ud800" <= match[0] <= "\udfff" else ""), text)
+    return _CONTROL.sub(
+        lambda match: _CONTROL_MAP.get(match[0], "\ufffd" if "\ud800" <= match[0] <= "\udfff" else ""), text
+    )
 
 
 def _normalized(text: str) -> str:
@@ -65,8 +83,11 @@ def _normalized(text: str) -> str:
 
 
 def _spaced(text: str, code: bool) -> str:
+    for _ in range(4):  # most trailing white space is one or two characters: much faster than line by line
+        if " \n" in text:
+            text = text.replace(" \n", "\n")
     if " \n" in text or "\t\n" in text or "\u3000\n" in text:
-        text = _TRAILING.sub("", text)
+        text = "\n".join(line.rstrip(" \t\u3000") for line in text.split("\n"))
     if not code and "\n\n\n" in text:
         text = _EMPTY_LINES.sub("\n\n", text)
     return text.strip("\n").rstrip()

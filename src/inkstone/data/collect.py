@@ -23,7 +23,7 @@ class CollectConfig(ReadOptions):
     """Which sources to read, and how."""
 
     paths: tuple[str, ...] = ()
-    """Files, folders, globs, or `python:stdlib`: txt, md, html, source code, jsonl, csv, tsv, parquet, each also .gz or .zst."""
+    """Files, folders, globs, `python:stdlib`: txt, md, html, source code, jsonl, csv, tsv, parquet (.gz, .zst)."""
 
 
 def source_files(config: CollectConfig) -> Iterable[Path]:
@@ -42,8 +42,17 @@ def estimate(config: CollectConfig, inputs: Mapping[str, Path]) -> dict[str, Any
     """Size of the sources and the disk that their documents will take."""
     sources = resolve(config.paths).sources
     total = sum(_size(source) for source in sources)
-    text = sum(_size(source) * (EXPANSION if source.path and source.path.suffix in (".gz", ".zst") else 1) for source in sources)
-    return {"files": len(sources), "source_bytes": total, "disk_bytes": int(text * 0.45), "memory_bytes": 400_000_000, "seconds": text / 60e6}
+    text = sum(
+        _size(source) * (EXPANSION if source.path and source.path.suffix in (".gz", ".zst") else 1)
+        for source in sources
+    )
+    return {
+        "files": len(sources),
+        "source_bytes": total,
+        "disk_bytes": int(text * 0.45),
+        "memory_bytes": 400_000_000,
+        "seconds": text / 60e6,
+    }
 
 
 def _size(source: Source) -> int:
@@ -63,14 +72,19 @@ def collect(config: CollectConfig, inputs: Mapping[str, Path], out: Path) -> Sum
         _read_all(resolved.sources, reading, shards, card)
         if card.num_documents == 0:
             raise InputError(
-                "no document was found: every file is empty" + (f" or malformed ({reading.problems[0]})" if reading.problems else ""),
+                "no document was found: every file is empty"
+                + (f" or malformed ({reading.problems[0]})" if reading.problems else ""),
                 where=", ".join(config.paths),
                 remedy="check that the files hold text",
             )
         unused = [names for names in config.column_lists() if not set(names) <= reading.used_columns]
         if unused and len(unused) == len(config.column_lists()):
             columns = ", ".join(unused[0])
-            raise InputError(f"no file has the columns {columns}", where="collect.columns", remedy="check their spelling, or name them with `column_names`")
+            raise InputError(
+                f"no file has the columns {columns}",
+                where="collect.columns",
+                remedy="check their spelling, or name them with `column_names`",
+            )
     seconds = time.monotonic() - started
     write_json(out / "card.json", card.as_dict(shards, reading))
     for reason, count in reading.counts.items():
@@ -82,7 +96,7 @@ def collect(config: CollectConfig, inputs: Mapping[str, Path], out: Path) -> Sum
         "documents": shards.num_documents,
         "bytes": shards.num_bytes,
         "sources": len(resolved.sources),
-        **{reason: count for reason, count in reading.counts.items()},
+        **dict(reading.counts),
         "mb_per_s": round(shards.num_bytes / 1e6 / max(seconds, 1e-9), 1),
     }
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath, atomic_folder, read_json
@@ -45,6 +45,13 @@ def to_table(documents: Sequence[Document]) -> "pa.Table":
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=schema())
 
 
+def text_bytes(table: "pa.Table") -> int:
+    """UTF-8 bytes of the texts in a table."""
+    import pyarrow.compute as pc
+
+    return int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
+
+
 class ShardWriter:
     """Writes documents in order into `00000.parquet`, `00001.parquet` … in a folder; holds one row group in memory."""
 
@@ -73,13 +80,11 @@ class ShardWriter:
             self._write_table(table)
 
     def _write_table(self, table: "pa.Table") -> None:
-        import pyarrow.compute as pc
-
         if self._writer is None:
             self._open()
         assert self._writer is not None
         self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
-        num_bytes = int(pc.sum(pc.binary_length(table["text"])).as_py() or 0)
+        num_bytes = text_bytes(table)
         self.num_documents += table.num_rows
         self.num_bytes += num_bytes
         self._shard_bytes += num_bytes
@@ -112,10 +117,12 @@ class ShardWriter:
             self._open()
         self._close_shard()
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         elif self._writer is not None:
@@ -133,7 +140,7 @@ class CorpusWriter:
         self.path = Path(path)
         self.shards: dict[Split, ShardWriter] = {}
 
-    def __enter__(self) -> "CorpusWriter":
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             for split in SPLITS:
                 folder = stack.enter_context(atomic_folder(self.path / split))
@@ -141,7 +148,9 @@ class CorpusWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.__exit__(kind, error, trace)
 
     def write(self, document: Document, split: Split) -> None:
@@ -156,7 +165,9 @@ class Corpus:
         """Open the corpus at `path`; raises InputError when that is none."""
         self.path = Path(path)
         if not (self.path / "card.json").is_file() or not (self.path / "train").is_dir():
-            raise InputError("is not a corpus (no card.json, no train/)", where=self.path, remedy="make one with `inkstone prepare`")
+            raise InputError(
+                "is not a corpus (no card.json, no train/)", where=self.path, remedy="make one with `inkstone prepare`"
+            )
         self.card: Mapping[str, Any] = read_json(self.path / "card.json")
 
     def documents(self, split: Split) -> Iterator[Document]:
@@ -214,7 +225,9 @@ def open_shard(path: Path) -> "Iterator[pq.ParquetFile]":
         file = pq.ParquetFile(path)
     with file:
         if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
-            raise InputError(f"has no column {missing[0]!r}", where=path, remedy="give the folder that `collect` or `prepare` wrote")
+            raise InputError(
+                f"has no column {missing[0]!r}", where=path, remedy="give the folder that `collect` or `prepare` wrote"
+            )
         yield file
 
 

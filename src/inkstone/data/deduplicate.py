@@ -9,13 +9,18 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 CACHE_KIB = 65_536
 
 
-def text_key(text: str) -> bytes:
-    """128-bit BLAKE2 hash of the text with every run of white space as one space."""
-    return hashlib.blake2b(" ".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+_WHITE_SPACE = b" \t\n\r\x0b\x0c"
+
+
+def text_key(data: bytes) -> bytes:
+    """128-bit BLAKE2 hash of a text in UTF-8, white space left out."""
+    data = data.translate(None, _WHITE_SPACE).replace(b"\xe3\x80\x80", b"")
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 class SeenTexts:
@@ -40,9 +45,11 @@ class SeenTexts:
             return None
         return str(self._connection.execute("SELECT id FROM seen WHERE key = ?", (key,)).fetchone()[0])
 
-    def __enter__(self) -> "SeenTexts":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._connection.close()
         self._path.unlink(missing_ok=True)

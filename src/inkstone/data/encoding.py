@@ -23,7 +23,19 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MULTIBYTE = ("utf-16-le", "utf-16-be", "gb18030", "big5hkscs", "cp932", "euc_jp", "cp949")
-_SINGLE_BYTE = ("cp1252", "latin_1", "cp1250", "iso8859_2", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman")
+_SINGLE_BYTE = (
+    "cp1252",
+    "latin_1",
+    "cp1250",
+    "iso8859_2",
+    "cp1251",
+    "koi8_r",
+    "cp1253",
+    "cp1254",
+    "cp1255",
+    "cp1256",
+    "mac_roman",
+)
 # The commonest characters of running Chinese (both scripts, modern and classical). About four in ten Han characters of
 # any Chinese text are among them; in text decoded with the wrong table fewer than one in twenty.
 _COMMON_HAN = frozenset(
@@ -38,8 +50,10 @@ _COMMON_HAN = frozenset(
 _PUNCTUATION = frozenset("，。、；：？！「」『』（）《》“”‘’—…·　")
 
 
-def decoded(path: Path, chunks: Iterable[bytes], forced: str | None = None, found: Callable[[str], None] | None = None) -> Iterator[str]:
-    """Text of `chunks` with line ends as `\\n`; `found` is told the encoding once it is certain.
+def decoded(
+    path: Path, chunks: Iterable[bytes], forced: str | None = None, found: Callable[[str], None] | None = None
+) -> Iterator[str]:
+    """Text of `chunks` with line feeds as line ends; `found` is told the encoding once it is certain.
 
     Raises InputError with the byte offset of what cannot be decoded.
     """
@@ -80,10 +94,12 @@ class _Decoder:
             return "ascii"
         if min(low, high) * 4 < max(low, high):  # UTF-16 without a mark: one byte of each Latin character is zero
             return "utf-16-le" if high > low else "utf-16-be"
-        raise InputError("looks like binary data, not text", where=self.path, remedy="leave the file out, or set `encoding`")
+        raise InputError(
+            "looks like binary data, not text", where=self.path, remedy="leave the file out, or set `encoding`"
+        )
 
     def _decide(self, chunk: bytes, chunks: Iterator[bytes]) -> bytes:
-        """Leave ASCII: to UTF-8 when the chunk is that, else to what its sample looks like. Returns the bytes to decode now."""
+        """Leave ASCII: for UTF-8 when the chunk is that, else for what a sample looks like. Returns the bytes to decode."""
         start = next(_NOT_ASCII.finditer(chunk)).start()
         while len(chunk) - start < 8 and (more := next(chunks, None)):
             chunk += more
@@ -113,8 +129,8 @@ class _Decoder:
         return InputError(
             f"cannot be read as text: bytes {bad} at byte {offset} are not {_display(self.encoding)} ({how})",
             where=self.path,
-            remedy="set `encoding` to the file's encoding (for example `--set collect.encoding=gb18030`), repair the file, "
-            "or set `on_error: skip` to go on without the rest of it",
+            remedy="set `encoding` to the right one (such as `--set collect.encoding=gb18030`), repair the file, or "
+            " set `on_error: skip` to go on without the rest of it",
         )
 
 
@@ -127,7 +143,9 @@ def known_encoding(name: str) -> str:
         return codecs.lookup(name).name
     except LookupError as error:
         raise InputError(
-            f"unknown encoding {name!r}", where="encoding", remedy="use a name such as utf-8, gb18030, big5, shift_jis or latin-1"
+            f"unknown encoding {name!r}",
+            where="encoding",
+            remedy="use a name such as utf-8, gb18030, big5, shift_jis or latin-1",
         ) from error
 
 
@@ -167,7 +185,7 @@ def _western(sample: bytes, encoding: str) -> str:
 
 
 def _plausibility(sample: bytes, encoding: str) -> float | None:
-    """Share of the non-ASCII characters that are common ones, once decoded; None when the bytes are not in `encoding`."""
+    """Share of common ones among the decoded non-ASCII characters; None when the bytes are not in `encoding`."""
     try:
         text = codecs.getincrementaldecoder(encoding)("strict").decode(sample)
     except UnicodeDecodeError:
@@ -175,6 +193,14 @@ def _plausibility(sample: bytes, encoding: str) -> float | None:
     wide = [c for c in text if c > "\x7f"]
     if not wide:
         return None
-    common = sum(1 for c in wide if c in _COMMON_HAN or c in _PUNCTUATION or "\u3041" <= c <= "\u30fc" or "\uac00" <= c <= "\ud7a3")
-    odd = sum(1 for c in wide if "\ue000" <= c <= "\uf8ff" or "\u3400" <= c <= "\u4dbf" or "\uff61" <= c <= "\uff9f" or c > "\uffff")
+    common = sum(
+        1
+        for c in wide
+        if c in _COMMON_HAN or c in _PUNCTUATION or "\u3041" <= c <= "\u30fc" or "\uac00" <= c <= "\ud7a3"
+    )
+    odd = sum(
+        1
+        for c in wide
+        if "\ue000" <= c <= "\uf8ff" or "\u3400" <= c <= "\u4dbf" or "\uff61" <= c <= "\uff9f" or c > "\uffff"
+    )
     return (common - 2 * odd) / len(wide)

@@ -8,7 +8,7 @@ from typing import Any
 
 from inkstone.core.records import Document
 from inkstone.data.cleaning import clean
-from inkstone.data.corpus import COLUMNS, open_shard, shard_damage, to_documents
+from inkstone.data.corpus import COLUMNS, open_shard, shard_damage, text_bytes, to_documents
 from inkstone.data.deduplicate import text_key
 from inkstone.data.filters.base import Drop, make_filter
 from inkstone.data.language import guess_language, normal_language
@@ -23,15 +23,16 @@ class Dropped:
     filter: str
     drop: Drop
     snippet: str
-    num_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judged:
     """One document after its judgment; the text is empty when it was dropped."""
 
     document: Document
     raw_chars: int
+    num_bytes: int
+    """UTF-8 bytes of the cleaned text."""
     key: bytes
     dropped: Dropped | None
 
@@ -81,7 +82,7 @@ class Judge:
             table = file.read_row_group(task.row_group, columns=list(COLUMNS))
         for document in to_documents(table):
             group.judged.append(self.judge(document, group.changes))
-        group.num_bytes = int(table["text"].nbytes)
+        group.num_bytes = text_bytes(table)
         return group
 
     def judge(self, document: Document, changes: Counter[str]) -> Judged:
@@ -89,12 +90,22 @@ class Judge:
         raw_chars = len(document.text)
         lang = normal_language(document.lang) if document.lang else None
         text = clean(document.text, code=lang == "code", changes=changes) if self.cleaning else document.text
-        document = replace(document, text=text, lang=lang or guess_language(text))
+        document = Document(text, document.id, document.source, lang or guess_language(text), document.meta)
+        data = text.encode()
         for name, one in self.filters.items():
             if drop := one.check(document):
-                dropped = Dropped(name, drop, " ".join(text[: 2 * SNIPPET_CHARS].split())[:SNIPPET_CHARS], len(text.encode()))
-                return Judged(replace(document, text=""), raw_chars, b"", dropped)
-        return Judged(document, raw_chars, text_key(text), None)
+                return Judged(without_text(document), raw_chars, len(data), b"", Dropped(name, drop, snippet(text)))
+        return Judged(document, raw_chars, len(data), text_key(data), None)
+
+
+def without_text(document: Document) -> Document:
+    """The document with an empty text: all that is told about a dropped one."""
+    return replace(document, text="")
+
+
+def snippet(text: str) -> str:
+    """The beginning of a text on one line."""
+    return " ".join(text[: 2 * SNIPPET_CHARS].split())[:SNIPPET_CHARS]
 
 
 _judge: list[Judge] = []

@@ -8,10 +8,22 @@ import re
 
 from inkstone.data.characters import profile
 
-SAMPLE_CHARS = 20_000
+SAMPLE_CHARS = 5_000
 UNKNOWN = "other"
-_ENGLISH = re.compile(r"\b(?:the|and|of|to|in|is|that|it|was|for|with|as|you|he|she|his|her|not|be|on|at|by|this|are|or|i|my|we)\b", re.IGNORECASE)
-_ALIASES = {"chinese": "zh", "zho": "zh", "chi": "zh", "cmn": "zh", "lzh": "zh", "yue": "zh", "english": "en", "eng": "en"}
+_ENGLISH = re.compile(
+    r"\b(?:the|and|of|to|in|is|that|it|was|for|with|as|you|he|she|his|her|not|be|on|at|by|this|are|or|i|my|we)\b",
+    re.IGNORECASE,
+)
+_ALIASES = {
+    "chinese": "zh",
+    "zho": "zh",
+    "chi": "zh",
+    "cmn": "zh",
+    "lzh": "zh",
+    "yue": "zh",
+    "english": "en",
+    "eng": "en",
+}
 
 
 def guess_language(text: str) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +22,19 @@ from inkstone.data.card import CardBuilder, markdown
 from inkstone.data.corpus import CorpusWriter, shard_paths
 from inkstone.data.deduplicate import SeenTexts
 from inkstone.data.filters.base import Drop
-from inkstone.data.judge import SNIPPET_CHARS, Dropped, Group, Judge, Judged, Task, judge_task, start_worker, tasks
-from inkstone.data.split import Splitter, SplitRule, source_lengths
+from inkstone.data.judge import (
+    Dropped,
+    Group,
+    Judge,
+    Judged,
+    Task,
+    judge_task,
+    snippet,
+    start_worker,
+    tasks,
+    without_text,
+)
+from inkstone.data.split import SplitRule, Splitter, source_lengths
 
 STEPS = ("clean", "language", "filters", "deduplicate", "split")
 """What happens to a document, in this order. Language identification will replace the guess in `language`; removal of
@@ -82,7 +94,11 @@ def estimate(config: PrepareConfig, inputs: Mapping[str, Path]) -> dict[str, Any
     if folder is None:
         return {"memory_bytes": 600_000_000}
     total = sum(task.num_bytes for task in tasks(shard_paths(folder)))
-    return {"disk_bytes": int(total * 0.45), "memory_bytes": 600_000_000 * _num_workers(config, total), "seconds": total / 20e6}
+    return {
+        "disk_bytes": int(total * 0.45),
+        "memory_bytes": 600_000_000 * _num_workers(config, total),
+        "seconds": total / 20e6,
+    }
 
 
 @stage("prepare", inputs=("documents",), plan=estimate)
@@ -103,13 +119,7 @@ def prepare(config: PrepareConfig, inputs: Mapping[str, Path], out: Path) -> Sum
             if config.deduplicate:
                 group.judged = _without_duplicates(group.judged, seen)
             for judged in group.judged:
-                if judged.dropped is not None:
-                    builder.drop(judged.document, judged.dropped)
-                    splitter.skip(judged.document, judged.raw_chars)
-                    continue
-                for document, split in splitter.assign(judged.document, judged.raw_chars):
-                    writer.write(document, split)
-                    builder.keep(document, split)
+                _place(judged, splitter, writer, builder)
         collected = _collected(inputs["documents"])
         card = builder.as_dict(STEPS, config.model_dump(mode="json"), collected)
         _check(card, builder, config, inputs["documents"])
@@ -157,7 +167,9 @@ def _in_processes(workers: int, todo: list[Task], judge: Judge) -> Iterator[Grou
         yield from _ordered(lambda task: pool.submit(judge_task, task), todo, 2 * workers)
     except BrokenProcessPool as error:
         raise ResourceError(
-            "a worker process died, most likely because memory ran out", where="prepare", remedy="set `workers: 1`, or close other programs"
+            "a worker process died, most likely because memory ran out",
+            where="prepare",
+            remedy="set `workers: 1`, or close other programs",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -176,14 +188,28 @@ def _without_duplicates(judged: list[Judged], seen: SeenTexts) -> list[Judged]:
     """The same documents, with those marked as dropped whose text was seen before."""
     kept = [one for one in judged if one.dropped is None]
     first_ids = iter(seen.first_ids([one.key for one in kept], [one.document.id for one in kept]))
-    return [one if one.dropped is not None or (first := next(first_ids)) is None else _duplicate(one, first) for one in judged]
+    return [
+        one if one.dropped is not None or (first := next(first_ids)) is None else _duplicate(one, first)
+        for one in judged
+    ]
 
 
 def _duplicate(judged: Judged, first_id: str) -> Judged:
-    text = judged.document.text
-    snippet = " ".join(text[: 2 * SNIPPET_CHARS].split())[:SNIPPET_CHARS]
-    dropped = Dropped("deduplicate", Drop("same text as an earlier document", f"same as {first_id}"), snippet, len(text.encode()))
-    return Judged(judged.document, judged.raw_chars, judged.key, dropped)
+    drop = Drop("same text as an earlier document", f"same as {first_id}")
+    dropped = Dropped("deduplicate", drop, snippet(judged.document.text))
+    return replace(judged, document=without_text(judged.document), dropped=dropped)
+
+
+def _place(judged: Judged, splitter: Splitter, writer: CorpusWriter, builder: CardBuilder) -> None:
+    """Write a judged document to its split, or count it as dropped."""
+    if judged.dropped is not None:
+        builder.drop(judged.document, judged.dropped, judged.num_bytes)
+        splitter.skip(judged.document, judged.raw_chars)
+        return
+    for document, split in splitter.assign(judged.document, judged.raw_chars):
+        writer.write(document, split)
+        whole = document is judged.document
+        builder.keep(document, split, judged.num_bytes if whole else len(document.text.encode()))
 
 
 def _check(card: Mapping[str, Any], builder: CardBuilder, config: PrepareConfig, path: Path) -> None:
@@ -193,7 +219,7 @@ def _check(card: Mapping[str, Any], builder: CardBuilder, config: PrepareConfig,
         worst = builder.most_dropped()
         example = worst["examples"][0]
         raise InputError(
-            f"every document was dropped; most of them ({worst['documents']:,} of {card['documents_in']:,}) by the filter "
+            f"every document was dropped; most ({worst['documents']:,} of {card['documents_in']:,}) by the filter "
             f"{worst['filter']!r}: {worst['reason']} (for example {example['id']}: {example['detail']})",
             where=path,
             remedy=f"change its thresholds, or turn it off with `--set prepare.filters.{worst['filter']}=false`",

@@ -1,10 +1,10 @@
 """What `collect.paths` names: files, folders, globs, and sources inside the machine such as `python:stdlib`."""
 
-import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 
 from inkstone.core.config import nearest
@@ -37,7 +37,7 @@ def resolve(paths: Iterable[str]) -> Resolved:
         raise ConfigError(
             "no path is given, so there is nothing to collect",
             where="collect.paths",
-            remedy="name files, folders or globs: `--set collect.paths=[books.jsonl.gz]`, or `python:stdlib` to try things out",
+            remedy="name files, folders or globs: `--set collect.paths=[books.jsonl.gz]`, or `python:stdlib`",
         )
     seen: set[Path] = set()
     for path in given:
@@ -60,7 +60,7 @@ def _resolve_path(given: str, resolved: Resolved, seen: set[Path]) -> None:
     elif path.exists():
         files = [(path, PurePosixPath(path.name))]
         cause = ""
-    elif glob.has_magic(given):
+    elif has_magic(given):
         files = [(file, PurePosixPath(file.name)) for file in _glob(str(path))]
         cause = "the glob matches no file of a known kind"
     else:
@@ -77,7 +77,9 @@ def _resolve_path(given: str, resolved: Resolved, seen: set[Path]) -> None:
             resolved.sources.append(Source(file, str(name), plain_suffix(file), reader))
     if not found:
         remedy = f"known kinds: {', '.join(sorted(suffixes()))}, each also .gz or .zst"
-        raise InputError(cause, where=given, remedy=remedy if files else "check the pattern and the folder it starts from; " + remedy)
+        raise InputError(
+            cause, where=given, remedy=remedy if files else "check the pattern and the folder it starts from; " + remedy
+        )
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -87,7 +89,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _glob(pattern: str) -> Iterator[Path]:
-    return (path for name in sorted(glob.glob(pattern, recursive=True)) if (path := Path(name)).is_file())
+    return (path for name in sorted(glob(pattern, recursive=True)) if (path := Path(name)).is_file())
 
 
 def _missing_remedy(path: Path) -> str:
@@ -96,7 +98,11 @@ def _missing_remedy(path: Path) -> str:
         path, parent = parent, parent.parent
     names = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
     closest = nearest(path.name, names)
-    return f"did you mean {str(parent / closest)!r}?" if closest else f"check the path; {str(parent)!r} is the last part that exists"
+    return (
+        f"did you mean {str(parent / closest)!r}?"
+        if closest
+        else f"check the path; {str(parent)!r} is the last part that exists"
+    )
 
 
 def _with_distinct_names(sources: list[Source]) -> list[Source]:

@@ -86,9 +86,9 @@ class Splitter:
             key = document.source
         elif self.rule.split_by.startswith("meta."):
             value = document.meta.get(self.rule.split_by.removeprefix("meta."))
-            key = text_key(document.text) if value is None else str(value)
+            key = text_key(document.text.encode()) if value is None else str(value)
         else:
-            key = text_key(document.text)
+            key = text_key(document.text.encode())
         data = key.encode() if isinstance(key, str) else key
         number = int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest())
         return number % self.fraction.denominator < self.fraction.numerator

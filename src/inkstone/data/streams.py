@@ -22,17 +22,21 @@ def plain_suffix(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> tuple[IO[bytes], Callable[[], int]]:
-    """Open `path` for reading, through its decompressor; also a function telling how many bytes of the file are used."""
+    """Open `path` through its decompressor; also a function telling how many bytes of the file are used."""
     try:
         raw = path.open("rb")
     except OSError as error:
-        raise InputError(f"cannot be opened ({error.strerror})", where=path, remedy="check the path and its permissions") from error
+        raise InputError(
+            f"cannot be opened ({error.strerror})", where=path, remedy="check the path and its permissions"
+        ) from error
     if path.suffix.lower() == ".gz":
         return cast(IO[bytes], gzip.GzipFile(fileobj=raw)), raw.tell
     if path.suffix.lower() == ".zst":
         import pyarrow as pa
 
-        return cast(IO[bytes], _ZstdStream(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"), raw)), raw.tell
+        return cast(
+            IO[bytes], _ZstdStream(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"), raw)
+        ), raw.tell
     return raw, raw.tell
 
 

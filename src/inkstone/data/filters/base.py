@@ -40,7 +40,9 @@ class Filter(ABC, Generic[T]):
         self._by_language: dict[str, T] = {}
         for language in (*self.defaults, *overrides, FALLBACK):
             values = {**self.defaults.get(language, {}), **overrides.get(language, {})}
-            self._by_language[language] = parse_config(self.thresholds, values, where=f"{type(self).__name__} for {language}")  # type: ignore[assignment]
+            self._by_language[language] = parse_config(
+                self.thresholds, values, where=f"{type(self).__name__} for {language}"
+            )  # type: ignore[assignment]
 
     def check(self, document: Document) -> Drop | None:
         """None to keep `document`, else why it is dropped."""

@@ -1,5 +1,7 @@
 """Drops texts that are too short to teach anything."""
 
+from typing import ClassVar
+
 from inkstone.core.config import Config
 from inkstone.data.characters import profile
 from inkstone.data.filters.base import Drop, Filter
@@ -16,7 +18,7 @@ class LengthFilter(Filter[LengthThresholds]):
     """Length. A Chinese sentence of two characters is a sentence; an English one is longer."""
 
     thresholds = LengthThresholds
-    defaults = {"zh": {"min_letters": 2}, "en": {"min_letters": 20}, "code": {"min_letters": 20}}
+    defaults: ClassVar = {"zh": {"min_letters": 2}, "en": {"min_letters": 20}, "code": {"min_letters": 20}}
 
     def judge(self, text: str, limits: LengthThresholds) -> Drop | None:
         """Drop texts shorter or longer than allowed."""

@@ -1,8 +1,13 @@
 """Drops texts that are mostly signs, digits, or letters of another script."""
 
+from typing import ClassVar
+
 from inkstone.core.config import Config
 from inkstone.data.characters import profile
 from inkstone.data.filters.base import Drop, Filter
+
+FEW_SYMBOLS = 4
+"""So many symbols are allowed in any text: in a short one they are a large share."""
 
 
 class LettersThresholds(Config):
@@ -22,9 +27,9 @@ class LettersFilter(Filter[LettersThresholds]):
     """Share of letters, symbols and the language's own script. Code has many signs, classical Chinese many marks."""
 
     thresholds = LettersThresholds
-    defaults = {
+    defaults: ClassVar = {
         "zh": {"min_letters": 0.4, "script": "han", "min_script": 0.3},
-        "en": {"min_letters": 0.5, "script": "latin", "min_script": 0.7},
+        "en": {"min_letters": 0.4, "script": "latin", "min_script": 0.7},
         "code": {"min_letters": 0.2, "max_symbols": 0.5},
     }
 
@@ -36,7 +41,7 @@ class LettersFilter(Filter[LettersThresholds]):
             return Drop("no visible text", "only white space")
         if counts.letters < limits.min_letters * visible:
             return Drop("too few letters", f"{counts.letters / visible:.0%} letters, at least {limits.min_letters:.0%}")
-        if counts.symbols > limits.max_symbols * visible:
+        if counts.symbols > max(limits.max_symbols * visible, FEW_SYMBOLS):
             return Drop("too many symbols", f"{counts.symbols / visible:.0%} symbols, at most {limits.max_symbols:.0%}")
         own = {"han": counts.han, "latin": counts.latin}.get(limits.script, counts.letters)
         if own < limits.min_script * counts.letters:

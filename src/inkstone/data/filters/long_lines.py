@@ -1,5 +1,7 @@
 """Drops code with lines that no one writes by hand: minified scripts, data in disguise."""
 
+from typing import ClassVar
+
 from inkstone.core.config import Config
 from inkstone.data.filters.base import Drop, Filter
 
@@ -17,7 +19,7 @@ class LongLinesFilter(Filter[LongLinesThresholds]):
     """Long lines, in code only: in prose a line is often a whole paragraph."""
 
     thresholds = LongLinesThresholds
-    defaults = {"code": {"max_mean": 100.0, "max_line": 5000}}
+    defaults: ClassVar = {"code": {"max_mean": 100.0, "max_line": 5000}}
 
     def judge(self, text: str, limits: LongLinesThresholds) -> Drop | None:
         """Drop texts with too long lines."""

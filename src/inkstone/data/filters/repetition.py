@@ -6,6 +6,7 @@ the text in duplicate lines and in duplicate n-grams; here over words in spaced 
 
 import zlib
 from collections import Counter
+from typing import ClassVar
 
 from inkstone.core.config import Config
 from inkstone.data.filters.base import Drop, Filter
@@ -19,9 +20,11 @@ class RepetitionThresholds(Config):
 
     min_chars: int = 300
     """Shorter texts are not judged: refrains and formulas are no defect."""
+    compresses_to: float = 0.36
+    """Texts are looked at more closely when zlib's fastest level makes them smaller than this share."""
     max_duplicate_lines: float = 0.5
     """In lines that occurred before."""
-    max_duplicate_ngrams: float = 0.5
+    max_duplicate_ngrams: float = 0.6
     """In n-grams that occurred before."""
     ngram: int = 8
     """Units in an n-gram."""
@@ -35,9 +38,9 @@ class RepetitionFilter(Filter[RepetitionThresholds]):
     """Repetition of lines, n-grams and characters. A cheap compression test spares the counting to most texts."""
 
     thresholds = RepetitionThresholds
-    defaults = {
-        "zh": {"ngram": 12, "units": "characters", "min_chars": 150},
-        "code": {"max_duplicate_lines": 0.8, "max_duplicate_ngrams": 0.9},
+    defaults: ClassVar = {
+        "zh": {"ngram": 12, "units": "characters", "min_chars": 150, "max_duplicate_ngrams": 0.7},
+        "code": {"compresses_to": 0.2, "max_duplicate_lines": 0.8, "max_duplicate_ngrams": 0.9},
     }
 
     def judge(self, text: str, limits: RepetitionThresholds) -> Drop | None:
@@ -46,17 +49,22 @@ class RepetitionFilter(Filter[RepetitionThresholds]):
             return None
         sample = _sample(text)
         data = sample.encode("utf-8", "surrogatepass")
-        if len(zlib.compress(data, 1)) > 0.36 * len(data):
+        if len(zlib.compress(data, 1)) > limits.compresses_to * len(data):
             return None
         if drop := _single_character(sample, limits):
             return drop
         lines = [line.strip() for line in sample.split("\n") if len(line.strip()) > 2]
         share = _duplicate_share(lines)
         if len(lines) > 5 and share > limits.max_duplicate_lines:
-            return Drop("repeated lines", f"{share:.0%} in lines that occurred before, at most {limits.max_duplicate_lines:.0%}")
+            return Drop(
+                "repeated lines", f"{share:.0%} in lines that occurred before, at most {limits.max_duplicate_lines:.0%}"
+            )
         share = _duplicate_ngrams(sample, limits)
         if share > limits.max_duplicate_ngrams:
-            return Drop("repeated phrases", f"{share:.0%} in repeated {limits.ngram}-grams, at most {limits.max_duplicate_ngrams:.0%}")
+            return Drop(
+                "repeated phrases",
+                f"{share:.0%} in repeated {limits.ngram}-grams, at most {limits.max_duplicate_ngrams:.0%}",
+            )
         return None
 
 
@@ -75,7 +83,9 @@ def _single_character(sample: str, limits: RepetitionThresholds) -> Drop | None:
     character, count = counts.most_common(1)[0]
     share = count / counts.total()
     if share > limits.max_single_character:
-        return Drop("one character repeated", f"{share:.0%} is {character!r}, at most {limits.max_single_character:.0%}")
+        return Drop(
+            "one character repeated", f"{share:.0%} is {character!r}, at most {limits.max_single_character:.0%}"
+        )
     return None
 
 

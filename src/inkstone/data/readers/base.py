@@ -94,13 +94,17 @@ class Reading:
     used_columns: set[str] = field(default_factory=set)
 
     def text(self, source: Source, hint: str | None = None) -> Iterator[str]:
-        """The decoded text of a file source, in pieces of about a mebibyte, line ends as `\\n`."""
+        """The decoded text of a file source, in pieces of about a mebibyte, with line feeds as line ends."""
         chunks = byte_chunks(source.file, self.advance)
-        return decoded(source.file, chunks, self.options.encoding or hint, lambda name: self.encodings.update({source.name: name}))
+        return decoded(
+            source.file, chunks, self.options.encoding or hint, lambda name: self.encodings.update({source.name: name})
+        )
 
     def malformed(self, cause: str, where: str, remedy: str) -> None:
         """Stop at a malformed record, or note it, as `on_error` says."""
-        self.problem(InputError(cause, where=where, remedy=f"{remedy}, or set `on_error: skip` to leave such records out"))
+        self.problem(
+            InputError(cause, where=where, remedy=f"{remedy}, or set `on_error: skip` to leave such records out")
+        )
 
     def problem(self, error: InputError) -> None:
         """Raise `error`, or note it when `on_error` is `skip`."""

@@ -9,7 +9,19 @@ from inkstone.core.errors import InputError
 from inkstone.core.records import Document
 from inkstone.data.readers.base import Reading, ReadOptions, Source
 
-TEXT_NAMES = ("text", "content", "body", "document", "article", "passage", "story", "raw_content", "sentence", "code", "markdown")
+TEXT_NAMES = (
+    "text",
+    "content",
+    "body",
+    "document",
+    "article",
+    "passage",
+    "story",
+    "raw_content",
+    "sentence",
+    "code",
+    "markdown",
+)
 _ID_LIKE = ("id", "uuid", "url", "lang", "language", "source", "date", "title", "author", "name", "label", "timestamp")
 
 
@@ -42,11 +54,13 @@ class Columns:
         raise _no_text("it is not clear which column holds the text", "text", names, where)
 
     def document(self, row: Mapping[str, Any], source: Source, number: int, reading: Reading) -> Iterator[Document]:
-        """The document of record `number` (counted from 1); nothing when its text is empty or the record is malformed."""
+        """The document of record `number`, counted from 1; nothing when its text is empty or the record malformed."""
         texts = [row.get(name) for name in self.text]
         where = f"{source.file}:{number}"
         if missing := [name for name in self.text if name not in row]:
-            reading.malformed(f"the record has no {missing[0]!r} (it has {', '.join(row) or 'nothing'})", where, "complete it")
+            reading.malformed(
+                f"the record has no {missing[0]!r} (it has {', '.join(row) or 'nothing'})", where, "complete it"
+            )
             return
         for name, text in zip(self.text, texts, strict=True):
             if text is not None and not isinstance(text, str):

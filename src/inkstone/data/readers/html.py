@@ -32,7 +32,9 @@ class HtmlReader:
             length += len(text)
             if length > MAX_PAGE_CHARS:
                 cause = f"the page is longer than {MAX_PAGE_CHARS:,} characters"
-                reading.problem(InputError(cause, where=source.file, remedy="split it into pages, or set `on_error: skip`"))
+                reading.problem(
+                    InputError(cause, where=source.file, remedy="split it into pages, or set `on_error: skip`")
+                )
                 return
         html = _BROKEN_DECLARATION.sub("", "".join(texts))
         text = visible_text(html)
@@ -68,7 +70,9 @@ def _declared_encoding(source: Source) -> str | None:
         return None
     name = match[1].decode("ascii").lower()
     try:
-        known = codecs.lookup({"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "shift_jis": "cp932"}.get(name, name)).name
+        known = codecs.lookup(
+            {"gb2312": "gb18030", "gbk": "gb18030", "iso-8859-1": "cp1252", "shift_jis": "cp932"}.get(name, name)
+        ).name
         head.decode(known, "ignore")
     except LookupError:
         return None

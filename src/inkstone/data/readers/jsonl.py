@@ -24,7 +24,11 @@ class JsonLinesReader:
             try:
                 row = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                detail = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+                detail = (
+                    f"{error.msg} at character {error.pos + 1}"
+                    if isinstance(error, json.JSONDecodeError)
+                    else "nested too deep"
+                )
                 reading.malformed(f"malformed JSON: {detail}", where, "repair or remove the line")
                 continue
             if not isinstance(row, dict):

@@ -38,5 +38,7 @@ class ParquetReader:
         except (pa.ArrowException, OSError) as error:
             detail = str(error).splitlines()[0]
             raise InputError(
-                f"cannot be read as Parquet after row {number} ({detail})", where=source.file, remedy="write or copy the file again"
+                f"cannot be read as Parquet after row {number} ({detail})",
+                where=source.file,
+                remedy="write or copy the file again",
             ) from error

@@ -17,7 +17,18 @@ from inkstone.data.readers.base import Reading, Source
 from inkstone.data.readers.html import visible_text
 
 _LEFT_OUT = frozenset(
-    {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__phello__", "__pycache__", "lib-dynload", "_pyrepl_test"}
+    {
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "idle_test",
+        "lib2to3",
+        "__phello__",
+        "__pycache__",
+        "lib-dynload",
+        "_pyrepl_test",
+    }
 )
 _GENERATED = frozenset({"pydoc_data/topics.py"})
 _MIN_DOC_CHARS = 200
@@ -30,7 +41,7 @@ class PythonReader:
     scheme: ClassVar[str] = "python"
 
     def read(self, source: Source, reading: Reading) -> Iterator[Document]:
-        """Yield for each module its source (lang code) and its docstrings (lang en), then the help topics and other docs."""
+        """Yield each module's source (code) and docstrings (en), then the help topics and other docs (en)."""
         if source.name != "python:stdlib":
             raise InputError("there is only `python:stdlib`", where=source.name, remedy="write `python:stdlib`")
         root = stdlib_folder()
@@ -52,7 +63,9 @@ class PythonReader:
             text = _read(path) or ""
             text = visible_text(text) if path.suffix == ".html" else text
             if len(text) >= _MIN_DOC_CHARS:
-                yield from reading.cut(Document(text, f"{source.name}/{path.relative_to(root).as_posix()}", source.name, "en"))
+                yield from reading.cut(
+                    Document(text, f"{source.name}/{path.relative_to(root).as_posix()}", source.name, "en")
+                )
 
 
 def stdlib_folder() -> Path:
@@ -72,7 +85,11 @@ def stdlib_folder() -> Path:
 def _files(root: Path, suffix: str) -> Iterator[Path]:
     for parent, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in _LEFT_OUT and not name.startswith(("config-", ".")))
-        yield from (Path(parent, name) for name in sorted(names) if name.endswith(suffix) and not name.startswith("_sysconfigdata"))
+        yield from (
+            Path(parent, name)
+            for name in sorted(names)
+            if name.endswith(suffix) and not name.startswith("_sysconfigdata")
+        )
 
 
 def _read(path: Path) -> str | None:
@@ -87,7 +104,7 @@ def _module(name: str) -> str:
 
 
 def docstrings(code: str) -> str:
-    """The docstrings of a module, its classes and functions, each under its qualified name; empty when there are none."""
+    """Docstrings of a module, its classes and functions, each under its qualified name; empty when there are none."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError):

@@ -31,7 +31,9 @@ class TableReader:
         names = self._names([row for _, row in sample], reading.options)
         if names is None:
             names = sample.pop(0)[1]
-        texts = [name for i, name in enumerate(names) if any(not _is_number(row[i]) for _, row in sample if len(row) > i)]
+        texts = [
+            name for i, name in enumerate(names) if any(not _is_number(row[i]) for _, row in sample if len(row) > i)
+        ]
         columns = Columns.choose(reading.options, names, texts, str(source.file))
         reading.used_columns.update(columns.text)
         for number, row in itertools.chain(sample, rows):

@@ -7,12 +7,12 @@ from inkstone.core.records import Document
 from inkstone.data.readers.base import Reading, Source, pieces
 
 PROSE = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex"})
-CODE = frozenset(
-    ".py .pyi .pyx .ipy .c .h .cc .cpp .cxx .hh .hpp .hxx .cs .java .kt .kts .scala .go .rs .swift .m .mm .js .mjs .cjs .jsx "
-    ".ts .tsx .vue .svelte .css .scss .less .rb .php .pl .pm .lua .r .jl .hs .ml .mli .ex .exs .erl .clj .lisp .el .scm .dart "
-    ".f .f90 .f95 .pas .asm .s .sql .sh .bash .zsh .fish .ps1 .bat .cmake .mk .toml .yaml .yml .ini .cfg .proto .vhd .v .sv .tcl "
-    ".zig .nim .groovy .gradle".split()
-)
+_CODE_SUFFIXES = """
+    py pyi pyx c h cc cpp cxx hh hpp hxx cs java kt kts scala go rs swift m mm js mjs cjs jsx ts tsx vue svelte css scss
+    less rb php pl pm lua r jl hs ml mli ex exs erl clj lisp el scm dart f f90 f95 pas asm s sql sh bash zsh fish ps1 bat
+    cmake mk toml yaml yml ini cfg proto vhd v sv tcl zig nim groovy gradle
+"""
+CODE = frozenset(f".{suffix}" for suffix in _CODE_SUFFIXES.split())
 
 
 class TextReader:
@@ -41,7 +41,7 @@ def lines(texts: Iterator[str]) -> Iterator[tuple[int, str]]:
 
 
 def all_lines(texts: Iterator[str]) -> Iterator[tuple[int, str]]:
-    """All lines with their numbers, without line ends. Only `\\n` ends a line: JSON strings may hold U+2028."""
+    """All lines with their numbers, without line ends. Only a line feed ends one: JSON strings may hold U+2028."""
     number = 0
     parts: list[str] = []
     for text in texts:
