@@ -34,9 +34,14 @@ def test_file_appears_only_at_the_end(tmp_path: Path) -> None:
 def test_error_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(KeyError), atomic_file(path) as file:
-        file.write(b"new")
-        raise KeyError
+
+    def fail() -> NoReturn:
+        with atomic_file(path) as file:
+            file.write(b"new")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert path.read_bytes() == b"old"
     assert everything(tmp_path) == ["a.bin"]
 

@@ -1,4 +1,4 @@
-"""Small stages, installed in tests as a plug-in package would be: through entry points."""
+"""Small stages, installed in tests as a plug-in package is: through entry points."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -18,6 +18,15 @@ join = tests.pipeline.fakes:join
 slow = tests.pipeline.fakes:slow
 broken = tests.pipeline.fakes:broken
 """
+
+
+def install(folder: Path) -> Path:
+    """Make `folder` look like a place where a plug-in package with these stages is installed; for sys.path."""
+    metadata = folder / "fakes-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fakes\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    return folder
 
 
 class GatherConfig(Config):
