@@ -18,7 +18,8 @@ from inkstone.tokenizer import Tokenizer
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 CARD = "README.md"
-END_OF_TURN = "<|im_end|>"
+END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
+"""Special tokens that end a message in the chat templates of the field."""
 
 
 def save_checkpoint(
@@ -93,8 +94,8 @@ def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
 
 def stop_ids(tokenizer: Tokenizer) -> list[int]:
     """Tokens that end a completion: end of document and, in chat models, end of message."""
-    end_of_turn = tokenizer.special_tokens.get(END_OF_TURN)
-    return sorted({token for token in (tokenizer.eos_id, end_of_turn) if token is not None})
+    ends = [tokenizer.eos_id, *(tokenizer.special_tokens.get(name) for name in END_OF_TURN)]
+    return sorted({token for token in ends if token is not None})
 
 
 def check_vocabulary(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:

@@ -1,0 +1,196 @@
+"""Let a model continue a text."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from inkstone.core.config import parse_config
+from inkstone.core.errors import ConfigError, InputError
+from inkstone.core.progress import say
+
+if TYPE_CHECKING:
+    from inkstone.nn.decoder import Decoder
+    from inkstone.nn.generate import Completion
+    from inkstone.nn.sampling import SamplingParams
+    from inkstone.tokenizer import Tokenizer
+
+
+def complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> str:
+    """Continue `prompt`; returns what comes after it.
+
+    Args:
+        model: a decoder.
+        tokenizer: the model's own.
+        prompt: text to continue.
+        sampling: fields of `SamplingParams`.
+
+    Raises:
+        InputError: the prompt is empty or does not fit into the model's context.
+        ConfigError: an unknown or senseless field of `sampling`.
+    """
+    return "".join(stream_complete(model, tokenizer, prompt, **sampling))
+
+
+def stream_complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> Iterator[str]:
+    """The same as `complete`, in pieces as they become certain; wrong arguments are refused before the first."""
+    params = sampling_params(**sampling)
+    if params.num_return_sequences != 1:
+        raise ConfigError(
+            "a stream has one completion", where="num_return_sequences", remedy="use complete_all for several"
+        )
+    return (piece for _, piece in _stream(model, tokenizer, prompt, params) if piece)
+
+
+def complete_all(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> "list[Completion]":
+    """Continue `prompt` `num_return_sequences` times: texts with token ids and why each ended."""
+    params = sampling_params(**sampling)
+    completions = {each.index: each for each, _ in _stream(model, tokenizer, prompt, params)}
+    return [completions[index] for index in sorted(completions)]
+
+
+def sampling_params(stop: str | Sequence[str] | None = None, **sampling: Any) -> "SamplingParams":
+    """`SamplingParams` from keywords; a single stop string need not be in a list.
+
+    Raises:
+        ConfigError: names the field, and the nearest known one.
+    """
+    from inkstone.nn.sampling import SamplingParams
+
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    return parse_config(SamplingParams, {**sampling, "stop": stops}, where="sampling")
+
+
+def encode_prompt(tokenizer: "Tokenizer", prompt: str) -> list[int]:
+    """Token ids of a prompt, as `AutoTokenizer` of `transformers` gives them; says so when some text has no token."""
+    prompt_ids = tokenizer.encode(prompt)
+    if tokenizer.unk_id is not None and (num_unknown := prompt_ids.count(tokenizer.unk_id)):
+        say(f"note: {num_unknown} of the prompt's {len(prompt_ids)} tokens are unknown to the model's tokenizer")
+    return prompt_ids
+
+
+def _stream(
+    model: "Decoder", tokenizer: "Tokenizer", prompt: str, params: "SamplingParams"
+) -> "Iterator[tuple[Completion, str]]":
+    from inkstone.checkpoint.save import stop_ids
+    from inkstone.nn.generate import stream
+
+    prompt_ids = encode_prompt(tokenizer, prompt)
+    pieces = stream(model, prompt_ids, params, stop_ids=stop_ids(tokenizer), decode=tokenizer.decode)
+    return _saying_what_was_cut(pieces, model.config.max_position_embeddings)
+
+
+def _saying_what_was_cut(
+    pieces: "Iterator[tuple[Completion, str]]", context: int
+) -> "Iterator[tuple[Completion, str]]":
+    num_cut = 0
+    for completion, piece in pieces:
+        num_cut += completion.finish_reason == "context"
+        yield completion, piece
+    if num_cut:
+        which = "the completion" if num_cut == 1 else f"{num_cut} completions"
+        say(f"note: {which} ended because the model's context of {context:,} tokens was full")
+
+
+def command(
+    model: str,
+    prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    max_new_tokens: int = 256,
+    temperature: float = 0.8,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    num_return_sequences: int = 1,
+    stop: Sequence[str] = (),
+    device: str = "auto",
+    dtype: str = "auto",
+    json: bool = False,
+    no_stream: bool = False,
+) -> None:
+    """Let a model write.
+
+    Args:
+        model: Model folder, such as runs/quickstart/pretrain, or a Hugging Face hub id, owner/name.
+        prompt: Text to continue; - or nothing reads it from standard input, without the last line break.
+        max_new_tokens: Longest completion, in tokens.
+        temperature: 0 takes the likeliest token every time; below 1 is safer, above 1 more surprising.
+        top_k: Draw among this many likeliest tokens.
+        top_p: Draw among the fewest likeliest tokens whose probabilities sum to this.
+        min_p: Draw among tokens at least this fraction as likely as the likeliest.
+        repetition_penalty: Above 1 makes tokens that were already used less likely.
+        seed: Start of the random streams; the same seed gives the same text.
+        num_return_sequences: Completions of the same prompt.
+        stop: End before this string; may be given several times.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: auto (as saved), float32, bfloat16 or float16.
+        json: Print the completions with token counts and why they ended, as JSON.
+        no_stream: Print the text when it is whole.
+    """
+    params = sampling_params(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        num_return_sequences=num_return_sequences,
+        stop=stop,
+    ).with_seed()
+    text = _read_prompt(prompt)
+
+    from inkstone.checkpoint import load_checkpoint
+
+    decoder, tokenizer = load_checkpoint(model, device, dtype)
+    pieces = _stream(decoder, tokenizer, text, params)
+    if json:
+        _print_json(text, params, pieces)
+    elif params.num_return_sequences == 1 and not no_stream:
+        for _, piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+    else:
+        _print_whole(pieces)
+
+
+def _read_prompt(prompt: str | None) -> str:
+    if prompt is not None and prompt != "-":
+        return prompt
+    if prompt is None and sys.stdin.isatty():
+        raise ConfigError("no prompt", where="prompt", remedy="write it after the model, or pipe it in")
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text: {error}", where="standard input", remedy="convert it to UTF-8") from None
+
+
+def _print_whole(pieces: "Iterator[tuple[Completion, str]]") -> None:
+    completions = {completion.index: completion for completion, _ in pieces}
+    for index in sorted(completions):
+        if len(completions) > 1:
+            print(f"[{index + 1}]")
+        print(completions[index].text)
+
+
+def _print_json(prompt: str, params: "SamplingParams", pieces: "Iterator[tuple[Completion, str]]") -> None:
+    from json import dumps
+
+    started = time.perf_counter()
+    completions = {completion.index: completion for completion, _ in pieces}
+    rows = [
+        {"text": each.text, "num_tokens": len(each.token_ids), "finish_reason": each.finish_reason}
+        for _, each in sorted(completions.items())
+    ]
+    report = {
+        "prompt": prompt,
+        "completions": rows,
+        "sampling": params.model_dump(mode="json"),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    print(dumps(report, indent=2, ensure_ascii=False))
