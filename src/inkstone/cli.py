@@ -151,7 +151,7 @@ def _command_table() -> dict[str, tuple[str, str]]:
 
 def _shown(default: object) -> str | None:
     """A default as the help shows it; nothing for what is merely empty or off."""
-    empty = default is None or default is False or default in ((), [], "")
+    empty = default is None or default is False or default in ((), [], {}, "")
     return None if empty else str(default)
 
 

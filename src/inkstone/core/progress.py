@@ -97,9 +97,9 @@ class Bar:
 
     def _count(self) -> str:
         if self.total is None:
-            return f"{_amount(self.done, self.unit)} {_plural(self.unit)}"
+            return _amount(self.done, self.unit)
         percent = f" ({self.done / self.total:.0%})" if self.total else ""
-        return f"{_amount(self.done, self.unit)}/{_amount(self.total, self.unit)} {_plural(self.unit)}{percent}"
+        return f"{_number(self.done, self.unit)}/{_amount(self.total, self.unit)}{percent}"
 
     def _field_texts(self) -> list[str]:
         return [f"{name.replace('_per_s', '/s')} {_value(value)}" for name, value in self.fields.items()]
@@ -113,7 +113,7 @@ class Bar:
     def finish(self) -> None:
         """Say how much was done in what time."""
         seconds = time.monotonic() - self.started
-        text = f"{self.label}: {_amount(self.done, self.unit)} {_plural(self.unit)} in {duration(seconds)}"
+        text = f"{self.label}: {_amount(self.done, self.unit)} in {duration(seconds)}"
         say(", ".join([text, *self._field_texts()]))
 
 
@@ -199,8 +199,12 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes:.1f} TB"
 
 
-def _amount(value: float, unit: str) -> str:
+def _number(value: float, unit: str) -> str:
     return size(value) if unit in ("byte", "bytes") else f"{value:,.0f}"
+
+
+def _amount(value: float, unit: str) -> str:
+    return size(value) if unit in ("byte", "bytes") else f"{value:,.0f} {_plural(unit)}"
 
 
 def _rate(rate: float, unit: str) -> str:
@@ -210,8 +214,6 @@ def _rate(rate: float, unit: str) -> str:
 
 
 def _plural(unit: str) -> str:
-    if unit in ("byte", "bytes"):
-        return ""
     return unit if unit.endswith("s") else f"{unit}s"
 
 
