@@ -17,6 +17,9 @@ change = tests.pipeline.fakes:change
 join = tests.pipeline.fakes:join
 slow = tests.pipeline.fakes:slow
 broken = tests.pipeline.fakes:broken
+fake-data = tests.pipeline.fakes:fake_data
+fake-training = tests.pipeline.fakes:fake_training
+fake-scores = tests.pipeline.fakes:fake_scores
 """
 
 
@@ -135,3 +138,45 @@ def broken(config: BrokenConfig, inputs: Mapping[str, Path], out: Path) -> Summa
     if config.how == "memory":
         raise MemoryError
     raise RuntimeError("a bug")
+
+
+class NoConfig(Config):
+    """No settings."""
+
+
+@stage("fake-data")
+def fake_data(config: NoConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Report what a corpus reports."""
+    (out / "card.json").write_text("{}")
+    return {"documents": 1173, "kept": 1170, "dropped": 3, "bytes": 13_700_000}
+
+
+@stage("fake-training", inputs=("corpus",))
+def fake_training(config: NoConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Report what training reports."""
+    (out / "loss.png").write_bytes(b"")
+    return {
+        "parameters": 3_400_000,
+        "tokens": 5_100_000,
+        "seconds": 150.0,
+        "tokens_per_second": 34_000.0,
+        "steps": 300,
+        "train_loss": 3.1,
+        "valid_loss": 3.2,
+        "loss_curve": "loss.png",
+    }
+
+
+@stage("fake-scores", inputs=("model", "corpus"))
+def fake_scores(config: NoConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Report what an evaluation reports."""
+    (out / "report.json").write_text("{}")
+    return {
+        "loss": 3.2,
+        "perplexity": 24.5,
+        "bits_per_byte": 1.43,
+        "bits_per_byte_low": 1.41,
+        "bits_per_byte_high": 1.45,
+        "xz_bits_per_byte": 2.05,
+        "ngram_bits_per_byte": 1.91,
+    }

@@ -83,9 +83,10 @@ def headline(steps: Mapping[str, StepResult]) -> list[list[str]]:
     """The rows of the closing table: name and value."""
     data, training = steps["prepare"].result.summary, steps["pretrain"].result.summary
     scores = steps["evaluate"].result.summary
+    kept = data["kept"] if "kept" in data else data["documents"]
     seconds = sum(step.result.seconds for step in steps.values())
     return [
-        ["data kept", f"{number(data['kept'])} of {number(data['documents'])} documents, {size(data['bytes'])}"],
+        ["data kept", f"{number(kept)} of {number(kept + data['dropped'])} documents, {size(data['bytes'])}"],
         ["tokens", f"{number(training['tokens'])} trained on, in {number(training['steps'])} steps"],
         ["parameters", number(training["parameters"])],
         ["time", f"{seconds / 60:.1f} minutes, of which training {duration(training['seconds'])}"],
@@ -138,7 +139,7 @@ def _print_panel(kind: str, prompt: str, text: str) -> None:
 def _print_next(model: Path) -> None:
     print("\nNext, try:")
     for line in (
-        f'inkstone generate {model} --prompt "def read("',
+        f'inkstone generate {model} "def read("',
         f"inkstone lineage {model}",
         "inkstone plan books --set 'collect.paths=[FOLDER-OF-YOUR-TEXT]'",
     ):
