@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(help_text(color=sys.stdout.isatty()))
         return 0
     if arguments[0] == "--version":
-        from inkstone import __version__
+        from importlib.metadata import version
 
-        print(__version__)
+        print(version("inkstone"))
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -65,11 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def help_text(color: bool = False) -> str:
     """What ``inkstone --help`` prints; made without importing anything, so that it is instant."""
-    from inkstone import __version__
-
-    bold, dim, cyan, end = ("\033[1m", "\033[2m", "\033[36m", "\033[0m") if color else ("",) * 4
+    bold, cyan, end = ("\033[1m", "\033[36m", "\033[0m") if color else ("",) * 3
     lines = [
-        f"{bold}Inkstone{end} {dim}{__version__}{end}  From raw text to a language model, on the machine you have.",
+        f"{bold}Inkstone{end}  From raw text to a language model, on the machine you have.",
         "",
         f"{bold}Usage{end}  inkstone COMMAND [OPTIONS]",
     ]
@@ -114,13 +112,13 @@ def _app(name: str) -> "App":
     Raises:
         ConfigError: no command is called `name`.
     """
-    from cyclopts import App, Parameter
+    from importlib.metadata import version
 
-    from inkstone import __version__
+    from cyclopts import App, Parameter
 
     app = App(
         name="inkstone",
-        version=__version__,
+        version=version("inkstone"),
         default_parameter=Parameter(negative="", show_default=_shown),
         suppress_keyboard_interrupt=False,
     )
