@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inkstone.core.config import parse_config, suggestion
+from inkstone.core.config import parse_config
 from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.core.registry import lookup
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
 
 HFConfig = Mapping[str, Any]
@@ -13,7 +14,7 @@ HFConfig = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """One `model_type` of Hugging Face's config.json."""
+    """One `model_type` of Hugging Face's config.json; found as the entry point `inkstone.models` of that name."""
 
     model_type: str
     architecture: str
@@ -35,11 +36,11 @@ def family_named(model_type: object) -> ModelFamily:
     Raises:
         CheckpointError: no family reads it.
     """
-    if not isinstance(model_type, str) or model_type not in FAMILIES:
-        raise CheckpointError(
-            f"model_type {model_type!r} is not supported", remedy=suggestion(str(model_type), FAMILIES)
-        )
-    return FAMILIES[model_type]
+    try:
+        family: ModelFamily = lookup("models", str(model_type))
+    except ConfigError as error:
+        raise CheckpointError(f"model_type {model_type!r} is not supported", remedy=error.remedy) from error
+    return family
 
 
 def _llama_to_hf(config: LlamaConfig) -> dict[str, Any]:
@@ -131,4 +132,3 @@ def _require_supported(hf: HFConfig) -> None:
 
 LLAMA = ModelFamily("llama", "LlamaForCausalLM", _llama_from_hf, _llama_to_hf, LlamaForCausalLM)
 QWEN3 = ModelFamily("qwen3", "Qwen3ForCausalLM", _qwen3_from_hf, _qwen3_to_hf, LlamaForCausalLM)
-FAMILIES = {family.model_type: family for family in (LLAMA, QWEN3)}

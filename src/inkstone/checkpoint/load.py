@@ -13,7 +13,7 @@ from inkstone.checkpoint.hub import locate
 from inkstone.checkpoint.save import CONFIG, check_vocabulary
 from inkstone.checkpoint.weights import open_safetensors, weight_files
 from inkstone.core.device import resolve_device, resolve_dtype
-from inkstone.core.errors import CheckpointError, InkstoneError
+from inkstone.core.errors import CheckpointError, InkstoneError, InputError
 from inkstone.core.files import StrPath, read_json
 from inkstone.core.manifest import MANIFEST, STATE, has_manifest, verify_manifest
 from inkstone.nn.models.llama import LlamaForCausalLM
@@ -21,6 +21,7 @@ from inkstone.tokenizer import Tokenizer
 
 _COMPUTED = (".rotary_emb.inv_freq", ".attn.masked_bias")
 """Endings of entries in old checkpoints that are tables, not weights."""
+_COPY_FOLDER = "copy the model folder again, or run the stage that made it again"
 
 
 def load_checkpoint(
@@ -43,7 +44,10 @@ def load_checkpoint(
     """
     folder = locate(path_or_id)
     model = load_model(folder, device, dtype, verify=verify)
-    tokenizer = Tokenizer.load(folder)
+    try:
+        tokenizer = Tokenizer.load(folder)
+    except InputError as error:
+        raise CheckpointError(error.cause, where=error.where or folder, remedy=_COPY_FOLDER) from error
     check_vocabulary(model, tokenizer, folder)
     return model, tokenizer
 
@@ -59,7 +63,7 @@ def load_model(
         family = family_named(hf.get("model_type"))
         config = family.from_hf(hf)
     except InkstoneError as error:
-        raise CheckpointError(error.cause, where=folder / CONFIG, remedy=error.remedy) from error
+        raise CheckpointError(error.cause, where=folder / CONFIG, remedy=error.remedy or _COPY_FOLDER) from error
     with _NoInitialization():
         model = family.build(config)
     _load_weights(model, folder, resolve_device(device), dtype)
@@ -100,9 +104,9 @@ def read_hf_config(folder: Path) -> Mapping[str, Any]:
     try:
         hf = read_json(folder / CONFIG)
     except InkstoneError as error:
-        raise CheckpointError(error.cause, where=error.where, remedy="copy the model folder again") from error
+        raise CheckpointError(error.cause, where=error.where, remedy=_COPY_FOLDER) from error
     if not isinstance(hf, dict):
-        raise CheckpointError("expected a JSON object", where=folder / CONFIG, remedy="copy the model folder again")
+        raise CheckpointError("expected a JSON object", where=folder / CONFIG, remedy=_COPY_FOLDER)
     if "auto_map" in hf:
         raise CheckpointError(
             "auto_map: this model needs code of its own, which Inkstone never runs",
