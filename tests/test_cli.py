@@ -212,6 +212,19 @@ def test_interrupted_goes_on(workplace: Path, number: signal.Signals) -> None:
     assert "going on with the unfinished work" in err
 
 
+def test_killed_run_goes_on(workplace: Path, run: Run) -> None:
+    (workplace / "slow.yaml").write_text(f"{RECIPE}  slow: {{uses: slow, pieces: 12, pause: 0.05}}\n")
+    with start(["run", "slow.yaml"], workplace) as process:
+        while process.poll() is None and len(list(workplace.glob("runs/toy/slow/piece-*"))) < 3:
+            time.sleep(0.02)
+        process.kill()
+    assert re.search(r"toy +! interrupted +3/4, slow unfinished", run("runs")[1])
+    assert re.search(r"slow +to continue", run("plan slow.yaml")[1])
+    stages = json.loads(run("run slow.yaml --json")[1])["stages"]
+    assert [stage["skipped"] for stage in stages] == [True, True, True, False]
+    assert stages[3]["summary"]["found"] >= 3
+
+
 def test_output_into_a_closed_pipe(workplace: Path) -> None:
     with start(["plan", "toy.yaml"], workplace) as process:
         assert process.stdout is not None

@@ -68,7 +68,7 @@ def atomic_folder(path: StrPath) -> Iterator[Path]:
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _fsync_file(Path(folder, name))
+                fsync_file(Path(folder, name))
             _fsync_folder(Path(folder))
         _replace_folder(temporary, path)
         _fsync_folder(path.parent)
@@ -212,7 +212,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _fsync_file(path: Path) -> None:
+def fsync_file(path: Path) -> None:
+    """Wait until a file (or, on POSIX, a folder's list of names) is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -222,4 +223,4 @@ def _fsync_file(path: Path) -> None:
 
 def _fsync_folder(path: Path) -> None:
     if os.name == "posix":
-        _fsync_file(path)
+        fsync_file(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from inkstone.core.config import Config, parse_config
 from inkstone.core.errors import CheckpointError, ConfigError, InputError
-from inkstone.core.files import StrPath, is_temporary, read_json, sha256_file, write_json
+from inkstone.core.files import StrPath, fsync_file, is_temporary, read_json, sha256_file, write_json
 
 MANIFEST = "manifest.json"
 STATE = "stage.json"
@@ -80,8 +80,10 @@ def write_manifest(
     started: str,
     duration_s: float,
 ) -> Manifest:
-    """Hash every file in `folder` and write ``manifest.json`` over them, atomically."""
+    """Hash every file in `folder`, make sure that all are on the disk, and then write ``manifest.json``, atomically."""
     outputs = hash_outputs(folder)
+    for name in outputs:
+        fsync_file(Path(folder, name))
     seed = config.get("seed")
     manifest = Manifest(
         stage=stage,

@@ -195,33 +195,38 @@ def _run(
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        with _locked(out), tee(out / LOG), _logged_errors(out / LOG):
-            if (out / STATE).is_file():
-                say(f"{stage.name}: going on with the unfinished work in {out}")
-            remove_stale_temporaries(out)
-            state = {
-                "stage": stage.name,
-                "fingerprint": fingerprint,
-                "started": started,
-                "sources": {path: record.model_dump() for path, record in sources.items()},
-            }
-            write_json(out / STATE, state)
-            summary = stage.run(config, {name: Path(record.path) for name, record in inputs.items()}, out)
-        seconds = time.monotonic() - clock
-        manifest = write_manifest(
-            out,
-            stage=stage.name,
-            version=stage.version,
-            fingerprint=fingerprint,
-            config=config.model_dump(mode="json"),
-            inputs=inputs,
-            sources=sources,
-            summary=summary,
-            started=started,
-            duration_s=seconds,
-        )
-        (out / STATE).unlink()
-    return StageResult(summary, False, manifest.digest, seconds)
+        with _locked(out):
+            with tee(out / LOG), _logged_errors(out / LOG):
+                _begin(stage, fingerprint, sources, started, out)
+                summary = stage.run(config, {name: Path(record.path) for name, record in inputs.items()}, out)
+            manifest = write_manifest(
+                out,
+                stage=stage.name,
+                version=stage.version,
+                fingerprint=fingerprint,
+                config=config.model_dump(mode="json"),
+                inputs=inputs,
+                sources=sources,
+                summary=summary,
+                started=started,
+                duration_s=time.monotonic() - clock,
+            )
+            (out / STATE).unlink()
+    return StageResult(summary, False, manifest.digest, manifest.duration_s)
+
+
+def _begin(stage: Stage[Any], fingerprint: str, sources: Mapping[str, SourceRecord], started: str, out: Path) -> None:
+    """Leave a mark of what is being made, so that a later run can tell whether it may go on with it."""
+    if (out / STATE).is_file():
+        say(f"{stage.name}: going on with the unfinished work in {out}")
+    remove_stale_temporaries(out)
+    state = {
+        "stage": stage.name,
+        "fingerprint": fingerprint,
+        "started": started,
+        "sources": {path: record.model_dump() for path, record in sources.items()},
+    }
+    write_json(out / STATE, state)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import platform
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -86,11 +87,22 @@ def _compiler() -> list[Check]:
     if found is None:
         advice = "install one for faster training (Debian: apt install g++; macOS: xcode-select --install)"
         return [Check("C++ compiler", "warn", "none: training runs uncompiled", advice)]
+    command = [found, "-x", "c++", "-fopenmp", f"-I{sysconfig.get_path('include')}", "-fsyntax-only", "-"]
     try:
-        result = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20, check=True)
+        version_lines = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20, check=True)
+        result = subprocess.run(command, input=_PROBE, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return [Check("C++ compiler", "warn", f"{found} does not run: {error}", "install it again")]
-    return [Check("C++ compiler", "ok", result.stdout.partition("\n")[0])]
+    name = version_lines.stdout.partition("\n")[0]
+    if result.returncode != 0:
+        lost = next((header for header in ("Python.h", "omp.h") if header in result.stderr), "a header")
+        advice = f"install {_HEADER_PACKAGES.get(lost, 'its headers')}; until then training runs uncompiled"
+        return [Check("C++ compiler", "warn", f"{name}, but without {lost}", advice)]
+    return [Check("C++ compiler", "ok", name)]
+
+
+_PROBE = "#include <Python.h>\n#include <omp.h>\nint main() { return omp_get_max_threads(); }\n"
+_HEADER_PACKAGES = {"Python.h": "python3-dev", "omp.h": "libomp-dev or libgomp"}
 
 
 def _memory() -> list[Check]:
