@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_each_token_is_scored_once_whatever_the_windows(stride: int) -> None:
     results = score_sequences(model, texts, context_length=8, stride=stride, on_scored=count)
     table = model.table.detach().double().log_softmax(-1)
     for ids, nll in zip(texts, results, strict=True):
-        expected = [-table[a, b].item() for a, b in zip(ids, ids[1:], strict=False)]
+        expected = [-table[a, b].item() for a, b in itertools.pairwise(ids)]
         np.testing.assert_allclose(nll, expected, rtol=1e-5)
     assert scored == sum(max(0, len(ids) - 1) for ids in texts)
     assert model.widest == 8

@@ -53,7 +53,8 @@ def score_documents(
     """Score documents, each as bos, its plain token ids, eos.
 
     Args:
-        model: ``model(input_ids (B, T)) -> logits (B, T, V)``, causal.
+        model: ``model(input_ids (B, T)) -> logits (B, T, V)``, causal. A model with ``hidden_states`` and ``lm_head``
+            computes the logits of scored positions only.
         tokenizer: says what bos and eos are. Without bos, eos begins a document; without both, the first token costs
             log V, for nothing can predict it.
         token_ids: of each document, without special tokens.
@@ -156,8 +157,12 @@ def _score_batch(
         scored[row, window.first_target - window.begin - 1 : length] = True
     ids_tensor = torch.from_numpy(tokens).to(device)
     mask = torch.from_numpy(scored).to(device)
-    logits = model(ids_tensor[:, :-1])  # (B, T, V)
-    losses = functional.cross_entropy(logits[mask].float(), ids_tensor[:, 1:][mask], reduction="none")
+    inputs, targets = ids_tensor[:, :-1], ids_tensor[:, 1:][mask]  # (B, T), (scored,)
+    if hasattr(model, "hidden_states"):
+        logits = model.lm_head(model.hidden_states(inputs)[mask])  # (scored, V), only where it counts
+    else:
+        logits = model(inputs)[mask]
+    losses = functional.cross_entropy(logits.float(), targets, reduction="none")
     nll = np.zeros(scored.shape)
     nll[scored] = losses.double().cpu().numpy()
     return nll, scored

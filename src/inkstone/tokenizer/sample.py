@@ -89,7 +89,8 @@ def sample_documents(
         documents: the stream to sample from.
         max_bytes: of the sample's texts; one document always fits.
         seed: another seed, another sample.
-        max_document_bytes: a longer document is cut to its first so many bytes (at a character).
+        max_document_bytes: a longer document is cut to its first so many bytes (at a character), and its metadata
+            says so as ``cut_from_bytes``.
     """
     reservoir: _Reservoir[Document] = _Reservoir()
     for document in documents:
@@ -100,10 +101,11 @@ def sample_documents(
 
 
 def _cut(document: Document, max_bytes: int) -> Document:
-    text = document.text[:max_bytes].encode()[:max_bytes].decode(errors="ignore")
-    if len(text) == len(document.text):
+    raw = document.text.encode()
+    if len(raw) <= max_bytes:
         return document
-    return Document(text, document.id, document.source, document.lang, document.meta)
+    text = raw[:max_bytes].decode(errors="ignore")
+    return Document(text, document.id, document.source, document.lang, {**document.meta, "cut_from_bytes": len(raw)})
 
 
 def _blocks(text: str) -> Iterator[str]:
