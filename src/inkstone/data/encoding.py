@@ -47,7 +47,15 @@ _COMMON_HAN = frozenset(
     "数數安少报報才结結反受目太量再感建务務做接必场場件计計管期市直德资資命山金指克许許统統区區保至队隊形社便空决決治展马馬科司五基"
     "曰乃皆矣焉哉夫吾汝君臣王侯故若未非莫使云则則乎其诸諸虽雖即既遂辄輒卒士帝州"
 )
+_COMMON_HANGUL = frozenset(
+    "이다는의에가을를고은하지로기사어인한도서리대자시그나과아들있해수만일정부라전스성여보적주것으오장구조제원소상경동게와면"
+    "비공거신안치우없국민모든요했습니까네세니할었던때더말연물생위유중간내지무문미저교분당실관개재러려마진학계선영명화음입결"
+)
 _PUNCTUATION = frozenset("，。、；：？！「」『』（）《》“”‘’—…·　")
+
+
+_RUN = re.compile("[^\x00-\x7f]{2,}")  # Latin text read as an East Asian encoding has single characters between letters
+_COMMON = _COMMON_HAN | _COMMON_HANGUL | _PUNCTUATION
 
 
 def decoded(
@@ -99,7 +107,7 @@ class _Decoder:
         )
 
     def _decide(self, chunk: bytes, chunks: Iterator[bytes]) -> bytes:
-        """Leave ASCII: for UTF-8 when the chunk is that, else for what a sample looks like. Returns the bytes to decode."""
+        """Leave ASCII for UTF-8 when the chunk is that, else for what a sample looks like. Returns what to decode."""
         start = next(_NOT_ASCII.finditer(chunk)).start()
         while len(chunk) - start < 8 and (more := next(chunks, None)):
             chunk += more
@@ -166,7 +174,8 @@ def detect(sample: bytes) -> str | None:
             return best
     from charset_normalizer import from_bytes
 
-    match = from_bytes(sample, cp_isolation=[*_SINGLE_BYTE, *_MULTIBYTE[2:]], steps=10, chunk_size=1024).best()
+    possible = [name for name in _MULTIBYTE[2:] if scores.get(name, 0) >= 0.1]
+    match = from_bytes(sample, cp_isolation=[*_SINGLE_BYTE, *possible], steps=10, chunk_size=1024).best()
     if match is None:
         return None
     return _western(sample, match.encoding)
@@ -193,14 +202,11 @@ def _plausibility(sample: bytes, encoding: str) -> float | None:
     wide = [c for c in text if c > "\x7f"]
     if not wide:
         return None
-    common = sum(
-        1
-        for c in wide
-        if c in _COMMON_HAN or c in _PUNCTUATION or "\u3041" <= c <= "\u30fc" or "\uac00" <= c <= "\ud7a3"
-    )
+    runs = _RUN.findall(text)
+    common = sum(1 for c in wide if c in _COMMON or "\u3041" <= c <= "\u30fc")
     odd = sum(
         1
         for c in wide
         if "\ue000" <= c <= "\uf8ff" or "\u3400" <= c <= "\u4dbf" or "\uff61" <= c <= "\uff9f" or c > "\uffff"
     )
-    return (common - 2 * odd) / len(wide)
+    return (common - 2 * odd) / len(wide) * sum(map(len, runs)) / len(wide)

@@ -32,8 +32,8 @@ def guess_language(text: str) -> str:
     counts = profile(sample)
     if not counts.letters:
         return UNKNOWN
-    # A Han character weighs as much as about three Latin letters: it stands for a syllable.
-    east_asian = 3 * (counts.han + counts.kana + counts.hangul)
+    # A Han character weighs as much as about four Latin letters: it stands for a syllable or a word.
+    east_asian = 4 * (counts.han + counts.kana + counts.hangul)
     if east_asian > counts.latin + counts.other:
         return "zh" if counts.kana + counts.hangul < 0.1 * counts.han else UNKNOWN
     if counts.latin < 0.8 * counts.letters:

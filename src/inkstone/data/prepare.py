@@ -109,6 +109,7 @@ def prepare(config: PrepareConfig, inputs: Mapping[str, Path], out: Path) -> Sum
     rule = config.rule()
     splitter = Splitter(rule, source_lengths(folder) if rule.valid_tail else {})
     builder = CardBuilder()
+    out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("seen.sqlite*"):
         stale.unlink()
     with SeenTexts(out / "seen.sqlite") as seen, CorpusWriter(out) as writer:
@@ -121,7 +122,7 @@ def prepare(config: PrepareConfig, inputs: Mapping[str, Path], out: Path) -> Sum
             for judged in group.judged:
                 _place(judged, splitter, writer, builder)
         collected = _collected(inputs["documents"])
-        card = builder.as_dict(STEPS, config.model_dump(mode="json"), collected)
+        card = builder.as_dict(STEPS, config.model_dump(mode="json", exclude={"workers"}), collected)
         _check(card, builder, config, inputs["documents"])
     with atomic_file(out / "card.md", "w") as file:
         file.write(markdown(card))

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from glob import glob, has_magic
+from glob import has_magic
 from pathlib import Path, PurePosixPath
 
 from inkstone.core.config import nearest
@@ -61,7 +61,7 @@ def _resolve_path(given: str, resolved: Resolved, seen: set[Path]) -> None:
         files = [(path, PurePosixPath(path.name))]
         cause = ""
     elif has_magic(given):
-        files = [(file, PurePosixPath(file.name)) for file in _glob(str(path))]
+        files = list(_glob(path))
         cause = "the glob matches no file of a known kind"
     else:
         raise InputError("no such file or folder", where=given, remedy=_missing_remedy(path))
@@ -88,8 +88,15 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _glob(pattern: str) -> Iterator[Path]:
-    return (path for name in sorted(glob(pattern, recursive=True)) if (path := Path(name)).is_file())
+def _glob(pattern: Path) -> Iterator[tuple[Path, PurePosixPath]]:
+    """Files that match, with names relative to the last folder that the pattern names without a wildcard."""
+    parts = pattern.parts
+    fixed = next(i for i, part in enumerate(parts) if has_magic(part))
+    root = Path(*parts[:fixed])
+    for path in sorted(root.glob("/".join(parts[fixed:]))):
+        below = path.relative_to(root).parts
+        if path.is_file() and not any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in below):
+            yield path, PurePosixPath(root.resolve().name, *below)
 
 
 def _missing_remedy(path: Path) -> str:

@@ -126,12 +126,17 @@ class Reading:
         """Documents `id#1`, `id#2` … of the pieces of one document; one piece keeps the id."""
         first = next(texts, "")
         second = next(texts, None)
-        if second is None:
+        if second is None and (not first or first.isspace()):
+            self.counts["empty"] += 1
+        elif second is None:
             yield _with_text(whole, first, whole.id, {})
-            return
+        else:
+            yield from self._parts(_chain(first, second, texts), whole)
+
+    def _parts(self, texts: Iterator[str], whole: Document) -> Iterator[Document]:
         self.counts["cut documents"] += 1
         number = 0
-        for number, text in enumerate(_chain(first, second, texts), start=1):
+        for number, text in enumerate(texts, start=1):
             yield _with_text(whole, text, f"{whole.id}#{number}", {"part": number, "part_of": whole.id})
         self.counts["parts of cut documents"] += number
 

@@ -1,6 +1,7 @@
 """JSON Lines: one object per line."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -8,6 +9,8 @@ from inkstone.core.records import Document
 from inkstone.data.readers.base import Reading, Source
 from inkstone.data.readers.columns import Columns
 from inkstone.data.readers.text import lines
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class JsonLinesReader:
@@ -31,6 +34,8 @@ class JsonLinesReader:
                 )
                 reading.malformed(f"malformed JSON: {detail}", where, "repair or remove the line")
                 continue
+            if "\\ud" in line or "\\uD" in line:
+                row = _without_surrogates(row)
             if not isinstance(row, dict):
                 reading.malformed(f"the line holds {_kind(row)}, not an object", where, 'write {"text": …}')
                 continue
@@ -39,6 +44,11 @@ class JsonLinesReader:
                 columns = Columns.choose(reading.options, row, texts, str(source.file))
                 reading.used_columns.update(columns.text)
             yield from columns.document(row, source, number, reading)
+
+
+def _without_surrogates(row: object) -> object:
+    """The same JSON value with halves of surrogate pairs, which no text may hold, as U+FFFD."""
+    return json.loads(_SURROGATES.sub("\ufffd", json.dumps(row, ensure_ascii=False)))
 
 
 def _kind(value: object) -> str:

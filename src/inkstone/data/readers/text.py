@@ -8,9 +8,9 @@ from inkstone.data.readers.base import Reading, Source, pieces
 
 PROSE = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex"})
 _CODE_SUFFIXES = """
-    py pyi pyx c h cc cpp cxx hh hpp hxx cs java kt kts scala go rs swift m mm js mjs cjs jsx ts tsx vue svelte css scss
-    less rb php pl pm lua r jl hs ml mli ex exs erl clj lisp el scm dart f f90 f95 pas asm s sql sh bash zsh fish ps1 bat
-    cmake mk toml yaml yml ini cfg proto vhd v sv tcl zig nim groovy gradle
+    py pyi pyx c h cc cpp cxx hh hpp hxx cs java kt kts scala go rs swift m mm js mjs cjs jsx ts tsx vue svelte
+    css scss less rb php pl pm lua r jl hs ml mli ex exs erl clj lisp el scm dart f f90 f95 pas asm s sql sh bash
+    zsh fish ps1 bat cmake mk toml yaml yml ini cfg proto vhd v sv tcl zig nim groovy gradle
 """
 CODE = frozenset(f".{suffix}" for suffix in _CODE_SUFFIXES.split())
 
