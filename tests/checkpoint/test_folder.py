@@ -217,7 +217,7 @@ def test_folders_that_are_no_model_say_what_they_are(tmp_path: Path, folder: Pat
         load_checkpoint(folder)
 
 
-def test_folders_that_differ_from_their_manifest(folder: Path) -> None:
+def finish_stage(folder: Path) -> None:
     write_manifest(
         folder,
         stage="pretrain",
@@ -230,6 +230,10 @@ def test_folders_that_differ_from_their_manifest(folder: Path) -> None:
         started="2026-01-01T00:00:00",
         duration_s=1.0,
     )
+
+
+def test_folders_that_differ_from_their_manifest(folder: Path) -> None:
+    finish_stage(folder)
     load_checkpoint(folder, verify=True)
     path = folder / "model.safetensors"
     data = bytearray(path.read_bytes())
@@ -239,6 +243,20 @@ def test_folders_that_differ_from_their_manifest(folder: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         load_checkpoint(folder, verify=True)
     (folder / "generation_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"generation_config\.json"):
+        load_checkpoint(folder)
+
+
+def test_a_copy_of_the_model_files_alone_loads(folder: Path) -> None:
+    (folder / "metrics.jsonl").write_text("{}")
+    (folder / "checkpoints" / "last").mkdir(parents=True)
+    (folder / "checkpoints" / "last" / "config.json").write_text("{}")
+    finish_stage(folder)
+    (folder / "metrics.jsonl").unlink()
+    (folder / "README.md").write_text("edited")
+    shutil.rmtree(folder / "checkpoints")
+    load_checkpoint(folder, verify=True)
+    (folder / "generation_config.json").unlink()
     with pytest.raises(CheckpointError, match=r"generation_config\.json"):
         load_checkpoint(folder)
 

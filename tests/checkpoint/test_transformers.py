@@ -11,7 +11,10 @@ from transformers import LlamaForCausalLM as HFLlama
 from transformers import Qwen3Config as HFQwen3Config
 from transformers import Qwen3ForCausalLM as HFQwen3
 
+import inkstone
 from inkstone.checkpoint import load_model, save_checkpoint
+from inkstone.tokenizer import Tokenizer
+from inkstone.tokenizer.train import train_bytes_bpe, train_characters
 from tests.tiny_models import SHAPES, TEXTS, tiny_model, tiny_tokenizer
 
 IDS = torch.randint(0, 320, (2, 40), generator=torch.Generator().manual_seed(5))
@@ -46,6 +49,21 @@ def test_auto_tokenizer_gives_the_same_ids(tmp_path: Path) -> None:
     for text in (*TEXTS, "", " ", "a<|im_end|>b"):
         assert theirs(text).input_ids == tokenizer.encode(text)
     assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [train_bytes_bpe(TEXTS, 300), train_characters(TEXTS)], ids=["bytes_bpe", "characters"]
+)
+def test_tokenizers_trained_here_score_as_in_transformers(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    save_checkpoint(tmp_path, tiny_model(max_position_embeddings=256), tokenizer)
+    theirs, oracle = AutoTokenizer.from_pretrained(tmp_path), HFLlama.from_pretrained(tmp_path)
+    lm = inkstone.load(tmp_path, device="cpu")
+    for text in (*TEXTS, "unseen: ü§"):
+        ids = theirs(text, return_tensors="pt").input_ids
+        with torch.inference_mode():
+            logprobs = oracle(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])
+        assert list(lm.score(text).token_ids) == ids[0].tolist()
+        assert lm.score(text).logprob == pytest.approx(logprobs.sum().item(), rel=1e-4, abs=1e-4)
 
 
 def test_generation_config_stops_at_end_of_document_and_of_message(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Reading a model folder: strict about what it holds, and never running code from it."""
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from inkstone.checkpoint.families import family_named
-from inkstone.checkpoint.hub import locate
+from inkstone.checkpoint.hub import FILES, locate
 from inkstone.checkpoint.save import CONFIG, check_vocabulary
 from inkstone.checkpoint.weights import open_safetensors, weight_files
 from inkstone.core.device import resolve_device, resolve_dtype
 from inkstone.core.errors import CheckpointError, InkstoneError, InputError
 from inkstone.core.files import StrPath, read_json
-from inkstone.core.manifest import MANIFEST, STATE, has_manifest, verify_manifest
+from inkstone.core.manifest import MANIFEST, STATE, digest_outputs, has_manifest, read_manifest, verify_manifest
 from inkstone.nn.models.llama import LlamaForCausalLM
 from inkstone.tokenizer import Tokenizer
 
@@ -34,7 +35,7 @@ def load_checkpoint(
         device: `auto`, `cpu`, `cuda`, `mps` …
         dtype: `auto` keeps the saved dtype (but widens 16-bit floats to float32 where the device has no hardware
             for them); or `float32`, `bfloat16`, `float16`.
-        verify: compare the contents of every file with the manifest, not only sizes; reads the folder once more.
+        verify: compare the contents of the model's files with the manifest, not only their sizes; reads them twice.
 
     Returns:
         The model in evaluation mode, and its tokenizer.
@@ -79,7 +80,7 @@ def check_folder(folder: Path, *, verify: bool = False) -> None:
     if not folder.is_dir():
         raise CheckpointError("a file, not a model folder", where=folder, remedy=f"give the folder that holds {CONFIG}")
     if has_manifest(folder):
-        verify_manifest(folder, contents=verify)
+        _check_manifest(folder, contents=verify)
     elif (folder / STATE).is_file():
         raise CheckpointError(
             f"unfinished: the stage that writes it stopped before {MANIFEST}",
@@ -93,6 +94,18 @@ def check_folder(folder: Path, *, verify: bool = False) -> None:
                 "a run folder, not a model folder", where=folder, remedy=f"give {folder / models[-1]}"
             )
         raise CheckpointError(f"{CONFIG} is missing", where=folder, remedy="give a model folder")
+
+
+def _check_manifest(folder: Path, *, contents: bool) -> None:
+    """Compare the files of the model, not those that only its stage needs and a copy may lack."""
+    manifest = read_manifest(folder)
+    outputs = {
+        name: output
+        for name, output in manifest.outputs.items()
+        if "/" not in name and any(fnmatch(name, pattern) for pattern in FILES)
+    }
+    part = manifest.model_copy(update={"outputs": outputs, "digest": digest_outputs(outputs)})
+    verify_manifest(folder, part, contents=contents)
 
 
 def read_hf_config(folder: Path) -> Mapping[str, Any]:
