@@ -1,0 +1,1 @@
+"""Layers, models and generation: everything that computes logits (floor 1)."""

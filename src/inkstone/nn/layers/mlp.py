@@ -1,0 +1,19 @@
+"""Feed-forward layers."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer `down(silu(gate(x)) · up(x))` (Shazeer 2020, arXiv:2002.05202, eq. 6)."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, bias: bool = False) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
+        self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=bias)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, C)."""
+        output: Tensor = self.down_proj(F.silu(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))
+        return output

@@ -1,0 +1,250 @@
+"""The one training loop. What is learned is the objective's business, how the model is wired the model's."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from inkstone.core.errors import InputError
+from inkstone.core.progress import Bar, progress, say
+from inkstone.nn.models.base import Decoder
+from inkstone.train.config import LoopConfig
+from inkstone.train.guard import check_step
+from inkstone.train.interrupt import Interrupts
+from inkstone.train.metrics import MetricsLog
+from inkstone.train.objectives import Batch, Objective
+from inkstone.train.optim import build_optimizers, clip_gradient, set_learning_rate
+from inkstone.train.precision import autocast, compile_blocks
+from inkstone.train.schedule import learning_rate_factor
+from inkstone.train.state import TrainState, load_state, save_state
+
+E = TypeVar("E")
+E_co = TypeVar("E_co", covariant=True)
+Evaluator = Callable[[nn.Module, int], dict[str, float]]
+"""Model and step → metrics, `valid_loss` among them."""
+
+
+class Examples(Protocol[E_co]):
+    """Endless examples in an order that depends on nothing but a seed."""
+
+    per_epoch: int
+
+    def batch(self, start: int, size: int) -> Sequence[E_co]:
+        """Examples `start` to `start + size`, counted over all epochs."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """A `LoopConfig` with everything chosen."""
+
+    config: LoopConfig
+    batch_size: int
+    micro_batch_size: int
+    learning_rate: float
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def eval_every(self) -> int:
+        """Steps between evaluations."""
+        return self.config.eval_every or max(1, self.config.steps // 10)
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between checkpoints."""
+        return self.config.checkpoint_every or max(1, self.config.steps // 10)
+
+
+@dataclass
+class _Interval:
+    """Sums since the last line of metrics."""
+
+    loss: float = 0.0
+    gradient_norm: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Loop(Generic[E]):
+    """Trains a model from where its folder says it stands.
+
+    Args:
+        model: on its device, with float32 parameters.
+        objective: makes batches of examples and losses of batches.
+        examples: what to train on.
+        settings: how.
+        out: the run's folder; `checkpoints/last` and `checkpoints/best` are kept there.
+        evaluate: called on a budget; None to train without validation.
+
+    Raises:
+        InputError: there are fewer examples than one step needs.
+    """
+
+    def __init__(
+        self,
+        model: Decoder,
+        objective: Objective[E],
+        examples: Examples[E],
+        settings: LoopSettings,
+        out: Path,
+        evaluate: Evaluator | None,
+    ) -> None:
+        if examples.per_epoch < settings.batch_size:
+            raise InputError(
+                f"the corpus is too small for the batch: it holds {examples.per_epoch:,} sequences, "
+                f"a step needs {settings.batch_size:,}",
+                remedy="add text, or lower batch_size or context_length",
+            )
+        self.model, self.objective, self.examples = model, objective, examples
+        self.settings, self.out, self.evaluate = settings, out, evaluate
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizers = build_optimizers(model, settings.config.optimizer)
+        self.state = load_state(out / "checkpoints" / "last", model, self.optimizers) or TrainState()
+        self._settle_environment()
+        self._interval = _Interval()
+
+    def run(self) -> TrainState:
+        """Train to the last step, or until validation stops improving.
+
+        Raises:
+            DivergenceError: the loss is not finite or rises.
+            KeyboardInterrupt: interrupted; a checkpoint of the last step was written.
+        """
+        steps, settings = self.settings.config.steps, self.settings
+        if self.state.step:
+            say(f"going on after step {self.state.step:,} of {steps:,}")
+        with (
+            MetricsLog(self.out, self.state.step) as log,
+            progress("train", total=steps, unit="step", done=self.state.step) as bar,
+            Interrupts() as interrupts,
+        ):
+            while self.state.step < steps and not self._is_settled():
+                self._step(log, bar)
+                last = self.state.step == steps
+                if self.evaluate and (last or self.state.step % settings.eval_every == 0):
+                    self._evaluate(log, bar)
+                if last or self.state.step % settings.checkpoint_every == 0 or interrupts.requested:
+                    self.save(log)
+                if interrupts.requested:
+                    raise KeyboardInterrupt(f"stopped after step {self.state.step:,}; the same command goes on")
+        return self.state
+
+    def _step(self, log: MetricsLog, bar: Bar) -> None:
+        began = time.perf_counter()
+        state, settings = self.state, self.settings
+        rate = settings.learning_rate * learning_rate_factor(
+            settings.config.schedule, state.step, settings.config.steps
+        )
+        start = state.step * settings.batch_size
+        loss, read = self.accumulate_gradient(start)
+        gradient_norm = float(clip_gradient(self.parameters, settings.config.optimizer.grad_clip))
+        check_step(state, loss, gradient_norm, rate, range(start, start + settings.batch_size), self.model)
+        set_learning_rate(self.optimizers, rate)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        state.tokens += read
+        seconds = time.perf_counter() - began
+        state.seconds += seconds
+        self._count(loss, gradient_norm, read, seconds)
+        if state.step % settings.config.log_every == 0 or state.step in (1, settings.config.steps):
+            self._log(log, rate)
+        bar.update(loss=loss, tokens_per_s=read / seconds)
+
+    def accumulate_gradient(self, start: int) -> tuple[float, int]:
+        """Gradient of the mean loss over a step's examples, micro-batch by micro-batch.
+
+        Returns:
+            The loss in nats per token, and the tokens read.
+        """
+        settings = self.settings
+        batches = [
+            self.objective.collate(self.examples.batch(first, settings.micro_batch_size))
+            for first in range(start, start + settings.batch_size, settings.micro_batch_size)
+        ]
+        num_tokens = sum(self.objective.num_tokens(batch) for batch in batches)
+        if num_tokens == 0:
+            raise InputError(
+                "no token of this step carries loss", where=f"sequences from {start}", remedy="look at the data"
+            )
+        total = 0.0
+        for batch in batches:
+            loss = self.batch_loss(batch) / num_tokens
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total, sum(batch["input_ids"].numel() for batch in batches)
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Loss of one micro-batch, summed over its tokens."""
+        settings = self.settings
+        if settings.device.type != "cpu":
+            batch = {name: value.to(settings.device, non_blocking=True) for name, value in batch.items()}
+        with autocast(settings.device, settings.dtype):
+            return self.objective.loss(self.model, batch)[0]
+
+    def _evaluate(self, log: MetricsLog, bar: Bar) -> None:
+        assert self.evaluate is not None
+        state = self.state
+        metrics = self.evaluate(self.model, state.step)
+        log.write(state.step, **metrics)
+        bar.update(0, valid_loss=metrics["valid_loss"])
+        if state.best_loss is None or metrics["valid_loss"] < state.best_loss:
+            state.best_loss, state.best_step, state.evaluations_since_best = metrics["valid_loss"], state.step, 0
+            save_state(self.out / "checkpoints" / "best", state, self.model, self.optimizers)
+        else:
+            state.evaluations_since_best += 1
+
+    def _is_settled(self) -> bool:
+        patience = self.settings.config.patience
+        settled = patience is not None and self.state.evaluations_since_best >= patience
+        if settled:
+            say(f"stopped early: no better validation loss since step {self.state.best_step:,}")
+        return settled
+
+    def save(self, log: MetricsLog) -> None:
+        """Write the checkpoint `last`."""
+        log.flush()
+        save_state(self.out / "checkpoints" / "last", self.state, self.model, self.optimizers)
+
+    def _count(self, loss: float, gradient_norm: float, tokens: int, seconds: float) -> None:
+        interval = self._interval
+        interval.loss += loss
+        interval.gradient_norm += gradient_norm
+        interval.steps += 1
+        interval.tokens += tokens
+        interval.seconds += seconds
+
+    def _log(self, log: MetricsLog, learning_rate: float) -> None:
+        interval, self._interval = self._interval, _Interval()
+        log.write(
+            self.state.step,
+            loss=interval.loss / interval.steps,
+            gradient_norm=interval.gradient_norm / interval.steps,
+            learning_rate=learning_rate,
+            tokens=self.state.tokens,
+            tokens_per_s=round(interval.tokens / interval.seconds, 1),
+        )
+
+    def _settle_environment(self) -> None:
+        """Take over, from an earlier attempt, what changes the last bits of a result; note it for the next."""
+        settings, kept = self.settings, self.state.environment
+        if "threads" in kept and settings.device.type == "cpu":
+            torch.set_num_threads(kept["threads"])
+        compiled = settings.config.compile and kept.get("compiled", True) and compile_blocks(self.model)
+        now: dict[str, Any] = {
+            "device": settings.device.type,
+            "dtype": str(settings.dtype),
+            "threads": torch.get_num_threads(),
+            "compiled": compiled,
+        }
+        for name, value in kept.items():
+            if now[name] != value:
+                say(f"the run began with {name} {value}, now it is {now[name]}: the last bits of the result may differ")
+        self.state.environment = now

@@ -1,0 +1,43 @@
+"""Next-token prediction on packed sequences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkstone.data.packing import PackedSequence
+from inkstone.nn.layers.loss import IGNORED, linear_cross_entropy
+from inkstone.nn.models.base import Decoder
+from inkstone.train.objectives.base import Batch
+
+
+class Pretrain:
+    """Causal language modeling: minus the log-likelihood of each next token of the same document.
+
+    Args:
+        crosses_documents: whether a sequence may hold several documents; without, attention is plainly causal.
+    """
+
+    def __init__(self, *, crosses_documents: bool) -> None:
+        positions = ("position_ids", "segment_ids") if crosses_documents else ()
+        self._columns = ("input_ids", "labels", *positions)
+
+    def collate(self, examples: Sequence[PackedSequence]) -> Batch:
+        """B packed sequences → `input_ids`, `labels` and, if needed, `position_ids`, `segment_ids`, each (B, T)."""
+        return {
+            name: torch.from_numpy(np.stack([getattr(example, name) for example in examples])) for name in self._columns
+        }
+
+    def num_tokens(self, batch: Batch) -> int:
+        """Labels that are not ignored."""
+        return int((batch["labels"] != IGNORED).sum())
+
+    def loss(self, model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Summed cross-entropy in nats."""
+        hidden_states = model.hidden_states(
+            batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
+        )
+        # (B, T, C) → (B·T, C)
+        return linear_cross_entropy(hidden_states.flatten(0, 1), model.output_weight, batch["labels"].flatten()), {}

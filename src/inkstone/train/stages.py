@@ -1,0 +1,110 @@
+"""The stage `pretrain`: a corpus and a tokenizer in, a model folder out."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inkstone.checkpoint import read_safetensors, save_checkpoint
+from inkstone.core.device import resolve_device, resolve_dtype, seed_everything, tune_allocator
+from inkstone.core.errors import InputError
+from inkstone.core.progress import say
+from inkstone.core.stage import Summary, stage
+from inkstone.data.corpus import Corpus
+from inkstone.data.packing import PackedSequence, PackedSequences
+from inkstone.data.tokens import TokenStore, tokenize
+from inkstone.nn.models.llama import LlamaForCausalLM
+from inkstone.tokenizer import Tokenizer
+from inkstone.train.config import PretrainConfig
+from inkstone.train.cost import estimate
+from inkstone.train.loop import Loop, LoopSettings
+from inkstone.train.metrics import LOSS_CURVE, read_metrics
+from inkstone.train.objectives.pretrain import Pretrain
+from inkstone.train.state import copy_parameters
+from inkstone.train.validation import ValidationLoss
+
+
+@stage("pretrain", inputs=("corpus", "tokenizer"), plan=estimate)
+def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Train a language model from scratch on a corpus."""
+    tune_allocator()
+    seed_everything(config.seed)
+    tokenizer = Tokenizer.load(inputs["tokenizer"])
+    corpus = Corpus(inputs["corpus"])
+    train_store = _tokens(corpus, "train", tokenizer, out)
+    device = resolve_device(config.device)
+    model = LlamaForCausalLM(config.shape(tokenizer.vocab_size))
+    model.init_weights(torch.Generator().manual_seed(config.seed))
+    model.to(device)
+    settings = LoopSettings(
+        config,
+        config.chosen_batch_size(),
+        config.chosen_micro_batch_size(device.type),
+        config.chosen_learning_rate(),
+        device,
+        resolve_dtype(config.dtype, device),
+    )
+    objective = Pretrain(crosses_documents=train_store.num_documents > 1)
+    examples = PackedSequences(train_store, config.context_length, config.seed)
+    loop = Loop(model, objective, examples, settings, out, None)
+    loop.evaluate = _validation(corpus, tokenizer, config, loop, out)
+    began = time.perf_counter()
+    state = loop.run()
+    if config.keep == "best" and state.best_step is not None:
+        copy_parameters(read_safetensors(out / "checkpoints" / "best" / "model.safetensors"), model, out)
+    save_checkpoint(out, model, tokenizer, training=_card(config, settings, loop))
+    rows = read_metrics(out)
+    return {
+        "parameters": model.config.num_parameters(),
+        "steps": state.step,
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 1),
+        "minutes_this_time": round((time.perf_counter() - began) / 60, 2),
+        "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9)),
+        "train_loss": next((row["loss"] for row in reversed(rows) if "loss" in row), math.nan),
+        "valid_loss": state.best_loss if config.keep == "best" else _last_valid_loss(rows),
+        "loss_curve": LOSS_CURVE,
+    }
+
+
+def _tokens(corpus: Corpus, split: Any, tokenizer: Tokenizer, out: Path) -> TokenStore:
+    return tokenize(corpus.texts(split), tokenizer, out / "tokens" / split, total=corpus.num_documents(split))
+
+
+def _validation(
+    corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig, loop: Loop[PackedSequence], out: Path
+) -> ValidationLoss | None:
+    if corpus.num_documents("valid") == 0:
+        say("the corpus has no validation text: the last weights become the model")
+        return None
+    store = _tokens(corpus, "valid", tokenizer, out)
+    try:
+        sequences = PackedSequences(store, config.context_length, config.seed)
+    except InputError:
+        say(f"the validation text has only {store.num_tokens:,} tokens, less than one sequence: training without it")
+        return None
+    return ValidationLoss(
+        sequences, loop.objective, loop.batch_loss, loop.settings.micro_batch_size, config.eval_tokens
+    )
+
+
+def _last_valid_loss(rows: list[dict[str, Any]]) -> float | None:
+    return next((row["valid_loss"] for row in reversed(rows) if "valid_loss" in row), None)
+
+
+def _card(config: PretrainConfig, settings: LoopSettings, loop: Loop[PackedSequence]) -> dict[str, Any]:
+    return {
+        "steps": loop.state.step,
+        "tokens": loop.state.tokens,
+        "sequences per step": settings.batch_size,
+        "context length": config.context_length,
+        "optimizer": config.optimizer.name,
+        "learning rate": settings.learning_rate,
+        "schedule": config.schedule.name,
+        "matrix products in": str(settings.dtype).removeprefix("torch."),
+        "validation loss": loop.state.best_loss,
+        "seed": config.seed,
+    }

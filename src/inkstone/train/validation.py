@@ -1,0 +1,44 @@
+"""Validation loss during training, on a budget."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from inkstone.data.packing import PackedSequence, PackedSequences
+from inkstone.train.objectives import Batch, Objective
+
+
+class ValidationLoss:
+    """Mean loss over the same first sequences of the validation split, at every call.
+
+    Args:
+        sequences: of the validation split.
+        objective: the one trained.
+        batch_loss: summed loss of a batch under the loop's device and dtype.
+        batch_size: sequences computed at a time; the last batch is smaller.
+        num_tokens: the budget.
+    """
+
+    def __init__(
+        self,
+        sequences: PackedSequences,
+        objective: Objective[PackedSequence],
+        batch_loss: Callable[[Batch], Tensor],
+        batch_size: int,
+        num_tokens: int,
+    ) -> None:
+        count = max(1, min(sequences.per_epoch, num_tokens // sequences.length))
+        self._batches = [
+            objective.collate(sequences.batch(start, min(batch_size, count - start)))
+            for start in range(0, count, batch_size)
+        ]
+        self._num_tokens = sum(objective.num_tokens(batch) for batch in self._batches)
+        self._batch_loss = batch_loss
+
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """The metric `valid_loss`, in nats per token."""
+        # Gradients stay enabled so that compiled blocks are not compiled a second time for inference.
+        model.eval()
+        total = sum(float(self._batch_loss(batch).detach()) for batch in self._batches)
+        model.train()
+        return {"valid_loss": total / self._num_tokens}
