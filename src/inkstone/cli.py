@@ -119,7 +119,7 @@ def _app(name: str) -> "App":
     app = App(
         name="inkstone",
         version=version("inkstone"),
-        default_parameter=Parameter(negative="", show_default=_shown),
+        default_parameter=Parameter(show_default=_shown),
         suppress_keyboard_interrupt=False,
     )
     table = _command_table()
@@ -133,7 +133,9 @@ def _app(name: str) -> "App":
 
         raise ConfigError(f"no command is called {name!r}", where="inkstone", remedy=suggestion(name, table))
     for command, (target, summary) in table.items():
-        app.command(target, name=command, help=f"{summary}.")
+        settings = "stage_command" in target
+        flags = Parameter(negative_iterable="", negative_none="") if settings else Parameter(negative="")
+        app.command(target, name=command, help=f"{summary}.", default_parameter=flags)
     return app
 
 

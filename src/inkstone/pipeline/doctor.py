@@ -56,10 +56,10 @@ def _processor() -> list[Check]:
     found = [Check("processor", "ok" if cores > 1 else "warn", f"{facts['processor']}, {cores} cores")]
     if cores == 1:
         found[0] = Check("processor", "warn", found[0].value, "give the process two cores or more")
-    if {"amx_bf16", "avx512_bf16", "bf16"} & features:
+    if {"amx_bf16", "bf16"} & features:
         found.append(Check("matrix units", "ok", ", ".join(matrix)))
     elif features:
-        advice = "training runs in float32; a processor with AVX512-BF16 or AMX is several times faster"
+        advice = "training runs in float32; a processor with AMX is several times faster"
         found.append(Check("matrix units", "warn", ", ".join(matrix) or "none", advice))
     else:
         found.append(Check("matrix units", "warn", "unknown", "this system does not name its processor's features"))

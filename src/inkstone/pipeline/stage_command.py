@@ -64,7 +64,7 @@ def _flag(
 ) -> inspect.Parameter:
     flag = "--" + name.replace("_", "-")
     is_list = get_origin(annotation) in (list, tuple)
-    negative = "--no-" + name.replace("_", "-") if annotation is bool and name != "json" else ""
+    negative = "" if name == "json" else None
     parameter = Parameter(name=flag, help=documentation, group=group, negative=negative, consume_multiple=is_list)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, parameter]
