@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.nn.decoder import Decoder
+from inkstone.nn.models.base import Decoder
 from inkstone.nn.sampling import SamplingParams, choose_tokens, logits_processors
 from inkstone.nn.text_stream import Decode, TextStream
 
@@ -38,13 +38,13 @@ def generate_naive(
     """
     room = check_prompt(model, prompt_ids)
     params = params.with_seed()
-    device = next(model.parameters()).device
+    device = model.device
     completions = []
     for index in range(params.num_return_sequences):
         ids = list(prompt_ids)
         for step in range(min(params.max_new_tokens, room)):
             input_ids = torch.tensor([ids], device=device)
-            logits = model(input_ids)[:, -1].float()
+            logits: Tensor = model(input_ids)[:, -1].float()
             for process in logits_processors(params):
                 logits = process(input_ids, logits)
             (token,) = choose_tokens(logits, params, [index], step)
@@ -123,7 +123,7 @@ def check_prompt(model: Decoder, prompt_ids: Sequence[int]) -> int:
     Raises:
         InputError: the prompt is empty or leaves no room.
     """
-    context = model.config.max_position_embeddings
+    context = model.context
     if not prompt_ids:
         raise InputError("the prompt has no tokens", where="prompt", remedy="give at least one character")
     if len(prompt_ids) >= context:
@@ -149,7 +149,7 @@ class Batch:
         self._limit_reason: FinishReason = "length" if params.max_new_tokens <= room else "context"
         self._processors = logits_processors(params)
         self._rows = [Completion(index) for index in range(params.num_return_sequences)]
-        self._input_ids = torch.tensor([prompt_ids], device=next(model.parameters()).device)
+        self._input_ids = torch.tensor([prompt_ids], device=model.device)
         self._cache = model.new_cache(len(prompt_ids) + self._limit)
         self._num_steps = 0
 
@@ -188,8 +188,7 @@ class Batch:
 
     def _last_logits(self, input_ids: Tensor) -> Tensor:
         hidden_states = self._model.hidden_states(input_ids, cache=self._cache)
-        logits: Tensor = self._model.lm_head(hidden_states[:, -1])
-        return logits.float()
+        return self._model.logits(hidden_states[:, -1])
 
     def _keep(self, rows: Tensor) -> None:
         if rows.tolist() != list(range(len(self._input_ids))):

@@ -12,8 +12,8 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
 
 if TYPE_CHECKING:
-    from inkstone.nn.decoder import Decoder
     from inkstone.nn.generate import Completion
+    from inkstone.nn.models.base import Decoder
     from inkstone.nn.sampling import SamplingParams
     from inkstone.tokenizer import Tokenizer
 
@@ -79,7 +79,7 @@ def _stream(
 
     prompt_ids = encode_prompt(tokenizer, prompt)
     pieces = stream(model, prompt_ids, params, stop_ids=stop_ids(tokenizer), decode=tokenizer.decode)
-    return _saying_what_was_cut(pieces, model.config.max_position_embeddings)
+    return _saying_what_was_cut(pieces, model.context)
 
 
 def _saying_what_was_cut(

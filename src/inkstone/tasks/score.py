@@ -11,7 +11,7 @@ from inkstone.tasks.generate import encode_prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inkstone.nn.decoder import Decoder
+    from inkstone.nn.models.base import Decoder
     from inkstone.tokenizer import Tokenizer
 
 _LOGITS_AT_ONCE = 256
@@ -68,7 +68,7 @@ def token_logprobs(model: "Decoder", token_ids: Sequence[int], *, window: int | 
     import torch
 
     size = _window_size(model, len(token_ids), window)
-    device = next(model.parameters()).device
+    device = model.device
     logprobs: list[float] = []
     start = 0
     with torch.inference_mode():
@@ -81,7 +81,7 @@ def token_logprobs(model: "Decoder", token_ids: Sequence[int], *, window: int | 
 
 
 def _window_size(model: "Decoder", num_tokens: int, window: int | None) -> int:
-    context = model.config.max_position_embeddings
+    context = model.context
     if num_tokens == 0:
         raise InputError("the text has no tokens", where="text", remedy="give at least one character")
     if window is None and num_tokens > context:
@@ -101,5 +101,4 @@ def _logprobs(model: "Decoder", input_ids: "Tensor", skip: int) -> "Iterator[Ten
     targets = input_ids[0, skip + 1 :]
     for start in range(0, len(targets), _LOGITS_AT_ONCE):
         part = slice(start, start + _LOGITS_AT_ONCE)
-        logits = model.lm_head(hidden_states[part]).float()
-        yield logits.log_softmax(dim=-1).gather(-1, targets[part].unsqueeze(1)).squeeze(1)
+        yield model.logits(hidden_states[part]).log_softmax(dim=-1).gather(-1, targets[part].unsqueeze(1)).squeeze(1)

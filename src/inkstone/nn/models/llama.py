@@ -150,6 +150,11 @@ class LlamaForCausalLM(Decoder):
                 std = self.config.initializer_range * (residual_scale if writes_residual else 1.0)
                 parameter.normal_(0.0, std, generator=generator)
 
+    @property
+    def context(self) -> int:
+        """Longest sequence, in tokens."""
+        return self.config.max_position_embeddings
+
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for `capacity` positions."""
         return KVCache(self.config.num_hidden_layers, capacity)
@@ -165,10 +170,15 @@ class LlamaForCausalLM(Decoder):
         return self.lm_head.weight
 
     def hidden_states(
-        self, input_ids: Tensor, *, position_ids: Tensor | None = None, segment_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        *,
+        cache: KVCache | None = None,
+        position_ids: Tensor | None = None,
+        segment_ids: Tensor | None = None,
     ) -> Tensor:
-        """Token ids (B, T) → the hidden states (B, T, C) that the output layer reads."""
-        output: Tensor = self.model(input_ids, None, position_ids, segment_ids)
+        """Token ids (B, T), after those in `cache` → the hidden states (B, T, C) that the output layer reads."""
+        output: Tensor = self.model(input_ids, cache, position_ids, segment_ids)
         return output
 
     def forward(
