@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models
 
@@ -23,6 +23,7 @@ def run(ids: Sequence[int], **options: object) -> tuple[list[str], TextStream]:
     return [*pieces, text.finish()], text
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_whole_text_comes_out_of_single_bytes(text: str) -> None:
     pieces, _ = run(text.encode())
@@ -30,6 +31,7 @@ def test_whole_text_comes_out_of_single_bytes(text: str) -> None:
     assert "\ufffd" in text or not any("\ufffd" in piece for piece in pieces)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_broken_bytes_come_out_as_they_decode_at_once(data: bytes) -> None:
     pieces, _ = run(data)
@@ -49,6 +51,7 @@ def test_a_character_cut_at_the_end_is_left_out() -> None:
 ALPHABET = "ab\n筆"
 
 
+@settings(deadline=None)
 @given(st.text(ALPHABET, max_size=30), st.lists(st.text(ALPHABET, min_size=1, max_size=4), max_size=3), st.data())
 def test_stop_strings_wherever_the_borders_fall(text: str, stop: list[str], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=8)))
