@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from inkstone.checkpoint import save_checkpoint
-from inkstone.core.errors import ConfigError, InputError
+from inkstone.checkpoint import load_checkpoint, save_checkpoint
+from inkstone.core.errors import CheckpointError, ConfigError, InputError
 from inkstone.core.files import write_json
 from inkstone.core.records import Document
 from inkstone.core.stage import execute
@@ -196,6 +196,15 @@ def test_context_beyond_the_model_is_refused(model: Path, corpus: Path, tmp_path
     config = FLOAT32.model_copy(update={"context_length": CONTEXT + 1})
     with pytest.raises(ConfigError, match="reads 64 tokens at once, not 65"):
         run(config, model, corpus, tmp_path / "out")
+
+
+def test_model_of_nans_is_one_clear_error(corpus: Path, tmp_path: Path, model: Path, tokenizer: Tokenizer) -> None:
+    broken, _ = load_checkpoint(model)
+    broken.model.norm.weight.data.fill_(float("nan"))
+    save_checkpoint(tmp_path / "model", broken, tokenizer)
+    with pytest.raises(CheckpointError, match="not finite numbers"):
+        run(FLOAT32, tmp_path / "model", corpus, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_as_a_stage(model: Path, corpus: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class ByteNgram:
 
     @classmethod
     def train(cls, documents: Iterable[bytes], order: int = MAX_ORDER) -> "ByteNgram":
-        """Count the n-grams of `documents`; memory is about 60 bytes for each of their bytes at most.
+        """Count the n-grams of `documents`; memory is about 20 bytes for each byte of ordinary text.
 
         A document begins after ``order - 1`` zero bytes, so that its first bytes have a context of their own.
         """

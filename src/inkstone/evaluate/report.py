@@ -13,6 +13,8 @@ from inkstone.evaluate.units import Units
 from inkstone.evaluate.xz import XzSizes
 
 MAX_SOURCES = 10
+_LARGEST_EXPONENT = 700.0
+"""Of a loss whose exponential is still a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def build_report(
         "bytes": int(units.bytes.sum()),
         "tokens": int(units.tokens.sum()),
         "loss": asdict(loss),
-        "perplexity": asdict(_map(loss, exp)),
+        "perplexity": asdict(_map(loss, lambda nats: exp(min(nats, _LARGEST_EXPONENT)))),
         "bits_per_byte": asdict(bits_per_byte),
         "loss_of_eos": float(np.mean(eos_nll)) if eos_nll else None,
         "bootstrap": {

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from inkstone.core.config import Config
 from inkstone.core.device import resolve_dtype, tune_allocator
-from inkstone.core.errors import ConfigError, InputError
+from inkstone.core.errors import CheckpointError, ConfigError, InputError
 from inkstone.core.files import atomic_file, write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.records import Document
@@ -48,7 +49,7 @@ class EvaluateConfig(Config):
     """Longest n-gram of the baseline, in bytes."""
     ngram_train_bytes: int = Field(16_000_000, ge=0)
     """Training text that the n-gram model counts, sampled evenly."""
-    xz_train_bytes: int = Field(8_000_000, ge=0)
+    xz_train_bytes: int = Field(4_000_000, ge=0)
     """Training text that xz may refer back to, sampled evenly; about 2 seconds per 1,000,000."""
     device: str = "auto"
     """cpu, cuda, mps …"""
@@ -82,6 +83,12 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path) -> S
     context_length, stride = _window(config, model)
     autocast = _autocast(config, model)
     scores = _score(model, tokenizer, text, context_length, stride, autocast)
+    if not all(np.isfinite(score.nll).all() for score in scores):
+        raise CheckpointError(
+            "the model's likelihoods are not finite numbers",
+            where=inputs["model"],
+            remedy="train it again; it diverged",
+        )
     ngram_bits = _score_ngram(config, corpus, text)
     say("compressing with xz")
     train = b"".join(_training_text(config, corpus, config.xz_train_bytes))

@@ -11,6 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import read_json, write_json
+from inkstone.tokenizer.sentencepiece import convert_sentencepiece
 from inkstone.tokenizer.special import SpecialTokens
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -41,7 +42,9 @@ class TokenizerFiles:
 
 
 def read_tokenizer(path: Path) -> TokenizerFiles:
-    """Read a folder with tokenizer.json (or GPT-2's vocab.json and merges.txt), or a tokenizer.json alone.
+    """Read a folder with a tokenizer.json, GPT-2's vocab.json and merges.txt or a SentencePiece tokenizer.model.
+
+    `path` may also be a tokenizer.json or tokenizer.model itself.
 
     Raises:
         InputError: there is no such file, or it is damaged.
@@ -85,9 +88,13 @@ def special_token_ids(backend: tokenizers.Tokenizer) -> dict[str, int]:
 
 def _read_backend(path: Path) -> tokenizers.Tokenizer:
     file = path / TOKENIZER_FILE if path.is_dir() else path
+    if file.suffix == ".model" and file.is_file():
+        return convert_sentencepiece(file)
     if not file.is_file():
         if path.is_dir() and (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
             return _from_vocab_and_merges(path)
+        if path.is_dir() and (path / "tokenizer.model").is_file():
+            return convert_sentencepiece(path / "tokenizer.model")
         raise InputError(
             "no such file", where=file, remedy="give a folder with a tokenizer.json, or run `inkstone tokenizer` first"
         )
