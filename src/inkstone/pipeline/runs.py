@@ -120,6 +120,9 @@ def command(runs: Path = Path("runs"), /, *, json: bool = False) -> None:
         for run in found
     ]
     print_table(str(runs), ("run", "state", "stages", "time", "started (UTC)", "results"), rows, right=("time",))
+    for run in found:
+        if run.error:
+            print(f"✗ {run.name}: {run.error}")
 
 
 def _minute(started: str) -> str:
@@ -128,7 +131,7 @@ def _minute(started: str) -> str:
 
 def _state_text(run: Run) -> str:
     sign = {"finished": "✓ ", "interrupted": "! ", "failed": "✗ "}.get(run.state, "")
-    return f"{sign}{run.state}" + (f": {run.error}" if run.error else "")
+    return f"{sign}{run.state}"
 
 
 def _progress_text(run: Run) -> str:
