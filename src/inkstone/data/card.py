@@ -1,6 +1,6 @@
 """The card of a corpus: what was kept, what was dropped and why, with examples; as JSON and as Markdown."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +20,7 @@ class CardBuilder:
         self.documents_in = 0
         self.bytes_in = 0
         self.changes: Counter[str] = Counter()
-        self.languages: dict[str, Counter[str]] = {}
+        self.languages: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.sources: dict[str, Counter[str]] = {}
         self.num_sources = 0
         self._last_source = ""
@@ -29,7 +29,7 @@ class CardBuilder:
 
     def keep(self, document: Document, split: Split, num_bytes: int) -> None:
         """Count a document of the corpus, of so many UTF-8 bytes."""
-        for counts in (self._splits[split], self.languages.setdefault(document.lang or "other", Counter())):
+        for counts in (self._splits[split], self.languages[document.lang or "other"]):
             counts["documents"] += 1
             counts["bytes"] += num_bytes
         if (source := self._of_source(document)) is not None:
@@ -53,9 +53,11 @@ class CardBuilder:
         if document.source != self._last_source:
             self._last_source = document.source
             self.num_sources += 1
-        if document.source not in self.sources and len(self.sources) >= MAX_SOURCES:
-            return None
-        return self.sources.setdefault(document.source, Counter(kept=0, dropped=0))
+        if document.source not in self.sources:
+            if len(self.sources) >= MAX_SOURCES:
+                return None
+            self.sources[document.source] = Counter(kept=0, dropped=0)
+        return self.sources[document.source]
 
     @property
     def num_dropped(self) -> int:

@@ -30,13 +30,14 @@ def guess_language(text: str) -> str:
     """`zh`, `en` or `other`."""
     sample = text[:SAMPLE_CHARS]
     counts = profile(sample)
-    if not counts.letters:
+    letters = counts.letters
+    if not letters:
         return UNKNOWN
     # A Han character weighs as much as about four Latin letters: it stands for a syllable or a word.
     east_asian = 4 * (counts.han + counts.kana + counts.hangul)
     if east_asian > counts.latin + counts.other:
         return "zh" if counts.kana + counts.hangul < 0.1 * counts.han else UNKNOWN
-    if counts.latin < 0.8 * counts.letters:
+    if counts.latin < 0.8 * letters:
         return UNKNOWN
     words = len(sample.split())
     return "en" if words < 20 or len(_ENGLISH.findall(sample)) >= 0.08 * words else UNKNOWN

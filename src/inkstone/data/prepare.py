@@ -16,7 +16,7 @@ from inkstone.core.config import Config
 from inkstone.core.device import num_usable_cores
 from inkstone.core.errors import ConfigError, InputError, ResourceError
 from inkstone.core.files import atomic_file, read_json, write_json
-from inkstone.core.progress import progress, size
+from inkstone.core.progress import progress
 from inkstone.core.stage import Summary, stage
 from inkstone.data.card import CardBuilder, markdown
 from inkstone.data.corpus import CorpusWriter, shard_paths
@@ -207,7 +207,7 @@ def _place(judged: Judged, splitter: Splitter, writer: CorpusWriter, builder: Ca
         builder.drop(judged.document, judged.dropped, judged.num_bytes)
         splitter.skip(judged.document, judged.raw_chars)
         return
-    for document, split in splitter.assign(judged.document, judged.raw_chars):
+    for document, split in splitter.assign(judged.document, judged.key, judged.raw_chars):
         writer.write(document, split)
         whole = document is judged.document
         builder.keep(document, split, judged.num_bytes if whole else len(document.text.encode()))
@@ -241,7 +241,6 @@ def _summary(card: Mapping[str, Any], builder: CardBuilder, seconds: float) -> S
         "documents": card["documents"],
         "dropped": builder.num_dropped,
         "bytes": card["bytes"],
-        "text": size(card["bytes"]),
         "train_documents": card["splits"]["train"]["documents"],
         "valid_documents": card["splits"]["valid"]["documents"],
         "train_bytes": card["splits"]["train"]["bytes"],

@@ -13,7 +13,6 @@ from typing import Literal
 
 from inkstone.core.records import Document
 from inkstone.data.corpus import Split, open_shard, shard_paths
-from inkstone.data.deduplicate import text_key
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,18 @@ class Splitter:
         self._source = ""
         self._position = 0
 
-    def assign(self, document: Document, raw_chars: int) -> Iterator[tuple[Document, Split]]:
+    def assign(self, document: Document, key: bytes, raw_chars: int) -> Iterator[tuple[Document, Split]]:
         """The split of `document`; two parts when the border of `valid_tail` runs through it.
 
-        `raw_chars` is its length before cleaning, which the border is measured in. Must be told of every document of a
-        source, in order: see `skip`.
+        `key` is the hash of its text (see `text_key`), `raw_chars` its length before cleaning, which the border is
+        measured in. Must be told of every document of a source, in order: see `skip`.
         """
         tail = self._position_of(document, raw_chars)
         whole = part_of(document)
         if whole in self.rule.valid_ids or document.id in self.rule.valid_ids:
             yield document, "valid"
         elif tail is None:
-            yield document, "valid" if self._held_out(document, whole) else "train"
+            yield document, "valid" if self._held_out(document, whole, key) else "train"
         else:
             yield from _cut_at(document, tail)
 
@@ -76,19 +75,16 @@ class Splitter:
             return Fraction(1)  # a small document is not worth cutting
         return share
 
-    def _held_out(self, document: Document, whole: str) -> bool:
+    def _held_out(self, document: Document, whole: str, text_hash: bytes) -> bool:
         if not self.fraction:
             return False
-        key: bytes | str
+        key: bytes | str = text_hash
         if self.rule.split_by == "id":
             key = whole
         elif self.rule.split_by == "source":
             key = document.source
         elif self.rule.split_by.startswith("meta."):
-            value = document.meta.get(self.rule.split_by.removeprefix("meta."))
-            key = text_key(document.text.encode()) if value is None else str(value)
-        else:
-            key = text_key(document.text.encode())
+            key = str(document.meta.get(self.rule.split_by.removeprefix("meta."), text_hash.hex()))
         data = key.encode() if isinstance(key, str) else key
         number = int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest())
         return number % self.fraction.denominator < self.fraction.numerator

@@ -36,15 +36,15 @@ class LettersFilter(Filter[LettersThresholds]):
     def judge(self, text: str, limits: LettersThresholds) -> Drop | None:
         """Drop texts whose shares are out of bounds."""
         counts = profile(text)
-        visible = counts.visible
+        visible, letters = counts.visible, counts.letters
         if visible == 0:
             return Drop("no visible text", "only white space")
-        if counts.letters < limits.min_letters * visible:
-            return Drop("too few letters", f"{counts.letters / visible:.0%} letters, at least {limits.min_letters:.0%}")
+        if letters < limits.min_letters * visible:
+            return Drop("too few letters", f"{letters / visible:.0%} letters, at least {limits.min_letters:.0%}")
         if counts.symbols > max(limits.max_symbols * visible, FEW_SYMBOLS):
             return Drop("too many symbols", f"{counts.symbols / visible:.0%} symbols, at most {limits.max_symbols:.0%}")
-        own = {"han": counts.han, "latin": counts.latin}.get(limits.script, counts.letters)
-        if own < limits.min_script * counts.letters:
-            share = own / counts.letters
+        own = {"han": counts.han, "latin": counts.latin}.get(limits.script, letters)
+        if own < limits.min_script * letters:
+            share = own / letters
             return Drop("another script", f"{share:.0%} {limits.script} letters, at least {limits.min_script:.0%}")
         return None
