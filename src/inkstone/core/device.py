@@ -69,13 +69,17 @@ def resolve_dtype(name: str = "auto", device: "torch.device | str" = "cpu") -> "
 
 
 def has_bf16(device: "torch.device | str" = "cpu") -> bool:
-    """Whether `device` has bfloat16 matrix units (AMX, AVX512-BF16, Arm BF16, CUDA compute capability 8)."""
+    """Whether `device` multiplies bfloat16 matrices faster than float32 ones (AMX, Arm BF16, CUDA capability 8).
+
+    AVX512-BF16 alone does not count: without tile registers its products ran at half the speed of float32
+    (see LOG.md).
+    """
     import torch
 
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    return device.type == "cpu" and bool(cpu_features() & {"amx_bf16", "avx512_bf16", "bf16"})
+    return device.type == "cpu" and bool(cpu_features() & {"amx_bf16", "bf16"})
 
 
 @functools.cache

@@ -56,10 +56,7 @@ def tokenize(texts: Iterable[str], tokenizer: Tokenizer, folder: StrPath, *, tot
     if not (Path(folder) / _META).is_file():
         with atomic_folder(folder) as temporary:
             _write(texts, tokenizer, temporary, total)
-    store = TokenStore(folder)
-    if store.num_documents == 0:
-        raise InputError("no documents to train on", where=folder, remedy="collect more text, or relax the filters")
-    return store
+    return TokenStore(folder)
 
 
 def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path, total: int | None) -> None:
@@ -80,6 +77,8 @@ def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path, total: int 
             np.asarray(ends, dtype=np.int64).tofile(ends_file)
             num_bytes += sum(len(text.encode()) for text in batch)
             bar.update(len(batch))
+    if end == 0:
+        raise InputError("there is no text to train on", remedy="collect more text, or relax the filters")
     write_json(folder / _META, {"dtype": dtype.name, "num_bytes": num_bytes})
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inkstone.core.config import Config
+from inkstone.core.device import resolve_dtype
+from inkstone.train.muon import BatchedMuon
 
 
 class OptimizerConfig(Config):
@@ -19,7 +21,7 @@ class OptimizerConfig(Config):
     """Decoupled decay of matrices; vectors are not decayed."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.95, ge=0, lt=1)
-    momentum: float = Field(default=0.95, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of muon and sgd."""
     embedding_rate: float = Field(default=1.0, gt=0)
     """Learning rate of embedding and output layer as a multiple of the others' (muon only)."""
@@ -42,12 +44,12 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
         return [_adamw(config, (list(matrices.values()), config.weight_decay, 1.0), (vectors, 0.0, 1.0))]
     hidden = [parameter for name, parameter in matrices.items() if ".layers." in name]
     outer = [parameter for name, parameter in matrices.items() if ".layers." not in name]
-    muon = torch.optim.Muon(
+    muon = BatchedMuon(
         _groups((hidden, config.weight_decay, 1.0)),
+        product_dtype=resolve_dtype("auto", hidden[0].device),
         lr=0.0,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
     )
     return [muon, _adamw(config, (outer, config.weight_decay, config.embedding_rate), (vectors, 0.0, 1.0))]
 
