@@ -35,9 +35,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = measure(Path(folder) / "small", arguments.mb)
         large = measure(Path(folder) / "large", arguments.mb * 10)
-    print(
-        f"| stage | peak memory at {arguments.mb} MB | at {arguments.mb * 10} MB | growth | MB/s at {arguments.mb * 10} MB |"
-    )
+    sizes = f"{arguments.mb} MB | at {arguments.mb * 10} MB"
+    print(f"| stage | peak memory at {sizes} | growth | MB/s at {arguments.mb * 10} MB |")
     print("|---|---|---|---|---|")
     for name, (memory, _) in small.items():
         grown, seconds = large[name]

@@ -186,6 +186,16 @@ def test_header_is_recognized(tmp_path: Path, collected: Collected, table: str, 
     assert collected(tmp_path / "a.tsv")[0].text == first
 
 
+def test_a_column_that_stands_out_is_the_text(tmp_path: Path, collected: Collected) -> None:
+    sentence = "The US Federal Trade Commission has filed its first spyware case, says the Center."
+    (tmp_path / "a.tsv").write_text(f"{sentence}\tSci/Tech\n{sentence}\tBusiness\n")
+    assert collected(tmp_path / "a.tsv")[0].text == sentence
+    assert card(tmp_path)["sources"][0]["text_columns"] == ["column1"]
+    (tmp_path / "b.csv").write_text(f",more,less,kind\n0,{sentence[:40]},{sentence[:38]},race\n")
+    with pytest.raises(InputError, match=r"the columns are: column1, more, less, kind\n.*text_column: more"):
+        collected(tmp_path / "b.csv")
+
+
 def test_table_row_of_wrong_width_is_named(tmp_path: Path, collected: Collected) -> None:
     (tmp_path / "a.tsv").write_text("text\tlabel\none\t1\ntwo\n")
     with pytest.raises(InputError, match=r"a\.tsv:3: the row has 1 fields, expected 2"):

@@ -119,7 +119,8 @@ def _read_all(sources: list[Source], reading: Reading, shards: ShardWriter, card
                     shards.write(document)
             except InputError as error:
                 reading.problem(error)
-            card.end(reading.encodings.pop(source.name, None))
+            card.end(reading.encodings.pop(source.name, None), reading.text_columns)
+            reading.text_columns = ()
             done += _size(source)
             bar.update(0, done=done, documents=card.num_documents)
 
@@ -146,8 +147,10 @@ class _Card:
         self.current["documents"] += 1
         self.current["characters"] += len(document.text)
 
-    def end(self, encoding: str | None) -> None:
+    def end(self, encoding: str | None, text_columns: tuple[str, ...]) -> None:
         self.current["encoding"] = encoding
+        if text_columns:
+            self.current["text_columns"] = list(text_columns)
         if encoding:
             self.encodings[encoding] += 1
         if len(self.listed) < MAX_LISTED:

@@ -92,6 +92,8 @@ class Reading:
     problems: list[str] = field(default_factory=list)
     """The first malformed records."""
     used_columns: set[str] = field(default_factory=set)
+    text_columns: tuple[str, ...] = ()
+    """Columns that the text of the current source is made of."""
 
     def text(self, source: Source, hint: str | None = None) -> Iterator[str]:
         """The decoded text of a file source, in pieces of about a mebibyte, with line feeds as line ends."""
@@ -99,6 +101,11 @@ class Reading:
         return decoded(
             source.file, chunks, self.options.encoding or hint, lambda name: self.encodings.update({source.name: name})
         )
+
+    def use(self, columns: tuple[str, ...]) -> None:
+        """Note which columns the text of the current source is made of."""
+        self.text_columns = columns
+        self.used_columns.update(columns)
 
     def malformed(self, cause: str, where: str, remedy: str) -> None:
         """Stop at a malformed record, or note it, as `on_error` says."""

@@ -22,7 +22,7 @@ TEXT_NAMES = (
     "code",
     "markdown",
 )
-_ID_LIKE = ("id", "uuid", "url", "lang", "language", "source", "date", "title", "author", "name", "label", "timestamp")
+ID_LIKE = ("id", "uuid", "url", "lang", "language", "source", "date", "title", "author", "name", "label", "timestamp")
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,31 @@ class Columns:
     text: tuple[str, ...]
 
     @classmethod
-    def choose(cls, options: ReadOptions, names: Iterable[str], text_names: Iterable[str], where: str) -> "Columns":
-        """Pick the text columns of a file with columns `names`, of which `text_names` can hold text.
+    def choose(cls, options: ReadOptions, names: Iterable[str], lengths: Mapping[str, float], where: str) -> "Columns":
+        """Pick the text columns of a file with columns `names`.
 
-        Raises InputError, naming the columns, when none is configured that is there and none can be guessed.
+        `lengths` are the mean characters of those columns that hold strings, over the first records. Raises InputError,
+        naming the columns, when none is configured that is there and none can be meant.
         """
-        names, text_names = list(names), list(text_names)
+        names = list(names)
         for joined in options.column_lists():
             if all(name in names for name in joined):
                 return cls(joined)
+        lengths = {name: length for name, length in lengths.items() if name.lower() not in ID_LIKE}
+        longest = sorted(lengths, key=lambda name: -lengths[name])
         if options.text_column is not None:
             if options.text_column in names:
                 return cls((options.text_column,))
-            raise _no_text(f"there is no column {options.text_column!r}", options.text_column, names, where)
+            closest = nearest(options.text_column, names)
+            raise _no_text(
+                f"there is no column {options.text_column!r}", names, where, [closest] if closest else longest
+            )
         for name in TEXT_NAMES:
             if name in names:
                 return cls((name,))
-        candidates = [name for name in text_names if name.lower() not in _ID_LIKE]
-        if len(candidates) == 1:
-            return cls((candidates[0],))
-        raise _no_text("it is not clear which column holds the text", "text", names, where)
+        if len(longest) == 1 or (longest and _stands_out(*(lengths[name] for name in longest[:2]))):
+            return cls((longest[0],))
+        raise _no_text("it is not clear which column holds the text", names, where, longest)
 
     def document(self, row: Mapping[str, Any], source: Source, number: int, reading: Reading) -> Iterator[Document]:
         """The document of record `number`, counted from 1; nothing when its text is empty or the record malformed."""
@@ -85,9 +90,13 @@ class Columns:
         )
 
 
-def _no_text(cause: str, wanted: str, names: list[str], where: str) -> InputError:
-    closest = nearest(wanted, names)
-    example = closest or (names[-1] if names else "text")
+def _stands_out(first: float, second: float) -> bool:
+    """Whether texts of the first mean length, beside others of the second, can only be the ones meant."""
+    return first >= 20 and first >= 5 * second
+
+
+def _no_text(cause: str, names: list[str], where: str, likely: list[str]) -> InputError:
+    example = next(iter([*likely, *names]), "text")
     return InputError(
         f"{cause}; the columns are: {', '.join(names) or '(none)'}",
         where=where,

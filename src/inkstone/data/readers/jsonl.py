@@ -40,9 +40,9 @@ class JsonLinesReader:
                 reading.malformed(f"the line holds {_kind(row)}, not an object", where, 'write {"text": …}')
                 continue
             if columns is None:
-                texts = [name for name, value in row.items() if isinstance(value, str)]
-                columns = Columns.choose(reading.options, row, texts, str(source.file))
-                reading.used_columns.update(columns.text)
+                lengths = {name: len(value) for name, value in row.items() if isinstance(value, str)}
+                columns = Columns.choose(reading.options, row, lengths, str(source.file))
+                reading.use(columns.text)
             yield from columns.document(row, source, number, reading)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from inkstone.core.records import Document
 from inkstone.data.readers.base import Reading, ReadOptions, Source
-from inkstone.data.readers.columns import _ID_LIKE, TEXT_NAMES, Columns
+from inkstone.data.readers.columns import ID_LIKE, TEXT_NAMES, Columns
 from inkstone.data.readers.text import all_lines
 
 SAMPLE_ROWS = 20
@@ -30,12 +30,10 @@ class TableReader:
             return
         names = self._names([row for _, row in sample], reading.options)
         if names is None:
-            names = sample.pop(0)[1]
-        texts = [
-            name for i, name in enumerate(names) if any(not _is_number(row[i]) for _, row in sample if len(row) > i)
-        ]
-        columns = Columns.choose(reading.options, names, texts, str(source.file))
-        reading.used_columns.update(columns.text)
+            names = [name.strip() or f"column{i + 1}" for i, name in enumerate(sample.pop(0)[1])]
+        lengths = _mean_lengths(names, [row for _, row in sample])
+        columns = Columns.choose(reading.options, names, lengths, str(source.file))
+        reading.use(columns.text)
         for number, row in itertools.chain(sample, rows):
             if len(row) != len(names):
                 cause = f"the row has {len(row)} fields, expected {len(names)} ({', '.join(names)})"
@@ -81,6 +79,16 @@ class TableReader:
         return given + [f"column{i + 1}" for i in range(len(given), width)]
 
 
+def _mean_lengths(names: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Mean characters of the columns that hold anything but numbers."""
+    lengths = {}
+    for i, name in enumerate(names):
+        cells = [row[i] for row in rows if len(row) == len(names)]
+        if not all(map(_is_number, cells)):
+            lengths[name] = sum(map(len, cells)) / len(cells)
+    return lengths
+
+
 def _configured(options: ReadOptions) -> set[str]:
     joined = {name for names in options.column_lists() for name in names}
     return joined | {name for name in (options.text_column, options.id_column, options.lang_column) if name}
@@ -93,9 +101,11 @@ def has_header_row(rows: Sequence[Sequence[str]], known: set[str]) -> bool:
     heads a column of numbers or of much longer texts.
     """
     first, rest = rows[0], rows[1:]
-    if len(set(first)) != len(first) or not all(len(cell) <= 40 and _NAME.fullmatch(cell.strip()) for cell in first):
+    if len(set(first)) != len(first) or not all(
+        len(cell) <= 40 and _NAME.fullmatch(cell.strip()) for cell in (first if first[0] else first[1:])
+    ):
         return False
-    if any(cell.strip().lower() in {*TEXT_NAMES, *_ID_LIKE} or cell in known for cell in first):
+    if any(cell.strip().lower() in {*TEXT_NAMES, *ID_LIKE} or cell in known for cell in first):
         return True
     for i, name in enumerate(first):
         cells = [row[i] for row in rest if len(row) == len(first)]

@@ -6,7 +6,7 @@ from typing import ClassVar
 from inkstone.core.records import Document
 from inkstone.data.readers.base import Reading, Source, pieces
 
-PROSE = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex"})
+PROSE = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".raw", ".tokens", ".adoc", ".org", ".tex"})
 _CODE_SUFFIXES = """
     py pyi pyx c h cc cpp cxx hh hpp hxx cs java kt kts scala go rs swift m mm js mjs cjs jsx ts tsx vue svelte
     css scss less rb php pl pm lua r jl hs ml mli ex exs erl clj lisp el scm dart f f90 f95 pas asm s sql sh bash
