@@ -51,6 +51,7 @@ def test_training_learns(corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Pa
     assert curve[-1] < 0.6 * curve[0]
 
 
+@pytest.mark.filterwarnings("ignore")  # those of torch's own compiler
 def test_compiled_and_uncompiled_training_agree(corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("no C++ compiler")
