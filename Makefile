@@ -3,6 +3,8 @@ PYTHON ?= python3
 # Where torch comes from; for a CPU-only build on Linux: make quickstart TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 
+export NO_MKDOCS_2_WARNING := 1
+
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
