@@ -100,7 +100,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     lines = [
         "# Corpus",
         "",
-        f"{card['documents']:,} documents, {size(card['bytes'])} of text, kept of {card['documents_in']:,} documents, "
+        f"{card['documents']:,} documents, {size(card['bytes'])} of text, from {card['documents_in']:,} documents, "
         + size(card["bytes_in"])
         + ".",
         "",

@@ -30,7 +30,6 @@ _SUSPECT = re.compile(
     "[\u00ac\u00c2-\u00f4\u0100-\u017f\u0192\u0392-\u03c9\u0402-\u044f\u201a\u2030\u2206\u221a\u2248\u2500-\u256c]"
     "[\u0080-\uffff]"
 )
-_EMPTY_LINES = re.compile("\n{3,}")
 
 
 def clean(text: str, *, code: bool, changes: Counter[str] | None = None) -> str:
@@ -88,6 +87,6 @@ def _spaced(text: str, code: bool) -> str:
             text = text.replace(" \n", "\n")
     if " \n" in text or "\t\n" in text or "\u3000\n" in text:
         text = "\n".join(line.rstrip(" \t\u3000") for line in text.split("\n"))
-    if not code and "\n\n\n" in text:
-        text = _EMPTY_LINES.sub("\n\n", text)
+    while not code and "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
     return text.strip("\n").rstrip()
