@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from pydantic.fields import FieldInfo
 
 from inkstone.core.config import parse_config
-from inkstone.core.registry import lookup
+from inkstone.core.registry import lookup, names
 from inkstone.core.stage import Stage, execute
 from inkstone.pipeline.runner import StepResult, print_results
 from inkstone.pipeline.show import print_json
@@ -17,7 +17,7 @@ from inkstone.pipeline.show import print_json
 
 def __getattr__(name: str) -> Callable[..., None]:
     """``stage_command:prepare`` is the command of the stage called prepare."""
-    if name.startswith("_"):
+    if name.startswith("_") or name not in names("stages"):
         raise AttributeError(name)
     return stage_command(lookup("stages", name))
 
