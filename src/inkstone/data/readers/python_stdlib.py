@@ -134,7 +134,7 @@ def _topics(path: Path) -> Iterator[tuple[str, str]]:
     """Help topics: the dictionary literal in `pydoc_data.topics`, parsed."""
     text = _read(path) if path.is_file() else None
     for node in ast.parse(text).body if text else []:
-        value = node.value if isinstance(node, ast.Assign) else None
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         if isinstance(value, ast.Dict):
             topics = ast.literal_eval(value)
             yield from ((str(name), str(topics[name])) for name in sorted(topics))
