@@ -105,6 +105,13 @@ def test_stage_flags_come_from_its_settings(run: Run) -> None:
         assert text in out
 
 
+def test_stage_commands_are_only_those_of_stages() -> None:
+    from inkstone.pipeline import stage_command
+
+    assert stage_command.collect.__name__ == "collect"
+    assert not hasattr(stage_command, "torch")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
