@@ -59,7 +59,7 @@ def test_the_dial_chooses_a_shape_and_sizes_override_it() -> None:
 
 
 def test_a_micro_batch_divides_the_batch() -> None:
-    config = PretrainConfig(batch_size=12, context_length=4096)
+    config = PretrainConfig(batch_size=12, context_length=1024)
     assert config.chosen_micro_batch_size("cpu") == 2
     with pytest.raises(ConfigError, match="does not divide"):
         PretrainConfig(batch_size=12, micro_batch_size=5).chosen_micro_batch_size("cpu")

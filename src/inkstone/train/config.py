@@ -116,7 +116,7 @@ class PretrainConfig(LoopConfig):
         return self.learning_rate or _LEARNING_RATE_AT_4[self.optimizer.name] * (4 / self.depth) ** 0.5
 
 
-_CPU_TOKENS, _GPU_TOKENS = 8_192, 32_768
+_CPU_TOKENS, _GPU_TOKENS = 2_048, 32_768
 _LEARNING_RATE_AT_4 = {"muon": 6e-3, "adamw": 3e-3, "sgd": 0.3}
 
 

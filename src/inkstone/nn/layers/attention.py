@@ -53,9 +53,13 @@ def explicit_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
 
 
 def _explicit_is_faster(query: Tensor, num_keys: int) -> bool:
-    """On a CPU the backward pass of PyTorch's fused attention is slower than two batched products (see LOG.md)."""
+    """With bfloat16 matrix units the backward pass of PyTorch's fused attention on CPU is slower than plain products.
+
+    In float32 it is the other way round (both in LOG.md).
+    """
     trains = torch.is_grad_enabled() and query.requires_grad
-    return query.device.type == "cpu" and trains and query.shape[2] == num_keys <= _LONGEST_EXPLICIT
+    matrix_units = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return matrix_units and trains and query.shape[2] == num_keys <= _LONGEST_EXPLICIT
 
 
 class Attention(nn.Module):
