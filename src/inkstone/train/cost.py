@@ -72,7 +72,9 @@ def _vocabulary(inputs: Mapping[str, Path]) -> tuple[int, bool]:
     return Tokenizer.load(folder).vocab_size, True
 
 
-class _RandomSequences:
+class RandomSequences:
+    """Endless sequences of random tokens, for timing."""
+
     per_epoch = 1 << 30
 
     def __init__(self, vocab_size: int, length: int) -> None:
@@ -89,7 +91,7 @@ def _seconds_per_step(shape: LlamaConfig, settings: LoopSettings, length: int) -
     model = LlamaForCausalLM(shape)
     model.init_weights(torch.Generator().manual_seed(0))
     model.to(settings.device)
-    examples = _RandomSequences(shape.vocab_size, length)
+    examples = RandomSequences(shape.vocab_size, length)
     with tempfile.TemporaryDirectory() as folder:
         loop = Loop(model, Pretrain(crosses_documents=True), examples, settings, Path(folder), None)
         times = []

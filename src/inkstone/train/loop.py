@@ -125,7 +125,7 @@ class Loop(Generic[E]):
             Interrupts() as interrupts,
         ):
             while self.state.step < steps and not self._is_settled():
-                self._step(log, bar)
+                bar.update(**self.step(log))
                 last = self.state.step == steps
                 if self.evaluate and (last or self.state.step % settings.eval_every == 0):
                     self._evaluate(log, bar)
@@ -135,7 +135,8 @@ class Loop(Generic[E]):
                     raise KeyboardInterrupt(f"stopped after step {self.state.step:,}; the same command goes on")
         return self.state
 
-    def _step(self, log: MetricsLog, bar: Bar) -> None:
+    def step(self, log: MetricsLog) -> dict[str, float]:
+        """One optimizer step; returns what to show of it."""
         began = time.perf_counter()
         state, settings = self.state, self.settings
         rate = settings.learning_rate * learning_rate_factor(
@@ -156,7 +157,7 @@ class Loop(Generic[E]):
         self._count(loss, gradient_norm, read, seconds)
         if state.step % settings.config.log_every == 0 or state.step in (1, settings.config.steps):
             self._log(log, rate)
-        bar.update(loss=loss, tokens_per_s=read / seconds)
+        return {"loss": loss, "tokens_per_s": read / seconds}
 
     def accumulate_gradient(self, start: int) -> tuple[float, int]:
         """Gradient of the mean loss over a step's examples, micro-batch by micro-batch.

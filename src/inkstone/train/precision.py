@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib.util
-import shutil
-import sys
 from contextlib import AbstractContextManager
 
 import torch
@@ -35,16 +33,19 @@ def compile_blocks(model: Decoder) -> bool:
 
 
 def missing_compiler(device: torch.device) -> str | None:
-    """What `torch.compile` lacks on this machine, with its remedy; None if nothing."""
+    """Why `torch.compile` cannot work on this machine, with the remedy; None if it can."""
     if device.type == "cuda":
-        if importlib.util.find_spec("triton"):
-            return None
-        return "Triton is not installed (pip install triton)"
-    if device.type == "cpu":
-        from torch._inductor import config
+        return None if importlib.util.find_spec("triton") else "Triton is not installed (pip install triton)"
+    if device.type != "cpu":
+        return f"not supported on {device.type}"
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
 
-        candidates = [config.cpp.cxx] if isinstance(config.cpp.cxx, str) else [*config.cpp.cxx]
-        if any(shutil.which(name) for name in candidates if name) or sys.platform == "win32":
-            return None
+    try:
+        get_cpp_compiler()
+        torch.compile(torch.neg)(torch.ones(1))
+    except InvalidCxxCompiler:
         return "no C++ compiler was found (install g++ or clang)"
-    return f"not supported on {device.type}"
+    except Exception as error:  # noqa: BLE001  (headers, linker and OpenMP fail in ways of their own)
+        return f"the C++ compiler does not work: {str(error).partition(chr(10))[0]} (see: inkstone doctor)"
+    return None

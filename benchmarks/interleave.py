@@ -1,0 +1,77 @@
+"""Contenders in processes of their own that take turns, so that a change of the machine's speed meets all alike."""
+
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+
+Steps = Callable[[int], None]
+"""Runs so many training steps."""
+Contender = Callable[[], Steps]
+"""Builds everything and warms up; runs in the contender's process."""
+
+
+def rounds(contenders: Mapping[str, Contender], steps: int, num_rounds: int) -> dict[str, list[float]]:
+    """Seconds a step of every contender in every round."""
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for name, contender in contenders.items():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(contender, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        ours.recv()
+        workers[name] = (process, ours)
+    seconds: dict[str, list[float]] = {name: [] for name in workers}
+    for _ in range(num_rounds):
+        for name, (_, pipe) in workers.items():
+            pipe.send(steps)
+            seconds[name].append(pipe.recv() / steps)
+    for process, pipe in workers.values():
+        pipe.send(0)
+        process.join()
+    return seconds
+
+
+def _work(contender: Contender, pipe: Connection) -> None:
+    run = contender()
+    pipe.send("ready")
+    while steps := pipe.recv():
+        began = time.perf_counter()
+        run(steps)
+        pipe.send(time.perf_counter() - began)
+
+
+def ratio(theirs: list[float], ours: list[float]) -> str:
+    """How many times sooner ours is, round by round: median (least to most)."""
+    ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def matrix_peak(dtype: torch.dtype, size: int = 3072) -> float:
+    """Operations a second of a large square product, the best of five."""
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(6):
+        began = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / min(times)
+
+
+def machine_line() -> str:
+    """Date, processor, cores and versions, for the head of a table."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    units = [unit for unit in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if f" {unit}" in flags]
+    today = datetime.now().astimezone().date()
+    processor = f"{next(names, platform.machine())} ({units[0] if units else 'no vector units'})"
+    return f"{today}, {processor}, {torch.get_num_threads()} threads, torch {torch.__version__}"
