@@ -17,9 +17,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
-    """``shared_data("english/books.jsonl.gz")``: a file of the real-data folder; the test is skipped where there is none.
+    """``shared_data("english/books.jsonl.gz")``: a file of real data; the test is skipped where there is none.
 
-    The folder is the one named by the environment variable INKSTONE_DATA, or else ``shared/data`` beside the repository.
+    The folder is what the environment variable INKSTONE_DATA names, or else ``shared/data`` beside the repository.
     """
     folder = Path(os.environ.get("INKSTONE_DATA") or ROOT.parent / "shared" / "data")
 
