@@ -126,7 +126,7 @@ def attempt_inkstone(text: Path, work: Path, started: float) -> dict[str, float]
         resolve_dtype(config.dtype, device),
     )
     sequences = PackedSequences(store, config.context_length, config.seed)
-    loop = Loop(model, Pretrain(crosses_documents=False), sequences, loop_settings, out, None)
+    loop = Loop(model, Pretrain(), sequences, loop_settings, out, None)
     ids = np.asarray(tokenizer.encode_plain(next(corpus.texts("valid"))))
     log = MetricsLog(out)
 

@@ -132,7 +132,7 @@ def build_inkstone(size: Size) -> interleave.Steps:
         settings, size.batch, settings.chosen_micro_batch_size("cpu"), 1e-3, device, resolve_dtype("auto", device)
     )
     out = Path(tempfile.mkdtemp())
-    objective = Pretrain(crosses_documents=False)
+    objective = Pretrain()
     loop = Loop(model, objective, RandomSequences(size.vocab_size, size.context), loop_settings, out, None)
     log = MetricsLog(out)
 

@@ -93,7 +93,7 @@ def test_packing_gives_the_loss_of_separate_documents(store: TokenStore, tokeniz
     config = PretrainConfig(**TINY)
     model = LlamaForCausalLM(config.shape(tokenizer.vocab_size))
     model.init_weights(torch.Generator().manual_seed(0))
-    objective = Pretrain(crosses_documents=True)
+    objective = Pretrain()
     rows = PackedSequences(store, 32, seed=0).batch(0, 3)
     packed, _ = objective.loss(model, objective.collate(rows))
     separate = torch.zeros(())

@@ -46,4 +46,4 @@ def tiny_loop(corpus: Path, tokenizer: Tokenizer, out: Path, **changes: Any) -> 
         torch.float32,
     )
     examples = PackedSequences(store, config.context_length, config.seed)
-    return Loop(tiny_model(config, tokenizer), Pretrain(crosses_documents=True), examples, settings, out, None)
+    return Loop(tiny_model(config, tokenizer), Pretrain(), examples, settings, out, None)

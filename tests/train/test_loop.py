@@ -36,7 +36,9 @@ def test_the_step_gradient_is_that_of_the_mean_over_its_tokens(
     loss, read = loop.accumulate_gradient(0)
     accumulated = [parameter.grad.clone() for parameter in loop.parameters if parameter.grad is not None]
     batch = loop.objective.collate(loop.examples.batch(0, 8))
-    logits = loop.model(batch["input_ids"], position_ids=batch["position_ids"], segment_ids=batch["segment_ids"])
+    logits = loop.model(
+        batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
+    )
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=-100)
     gradients = torch.autograd.grad(expected, loop.parameters)
     assert read == 8 * 32

@@ -44,8 +44,6 @@ class PackedSequences:
     def __init__(self, store: TokenStore, length: int, seed: int) -> None:
         self.length = length
         self.per_epoch = store.num_tokens // length
-        self.crosses_documents = store.num_documents > 1
-        """Whether a sequence may hold more than one segment."""
         self._store = store
         self._seed = seed
         self._epoch: _Epoch | None = None

@@ -93,7 +93,7 @@ def _seconds_per_step(shape: LlamaConfig, settings: LoopSettings, length: int) -
     model.to(settings.device)
     examples = RandomSequences(shape.vocab_size, length)
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(model, Pretrain(crosses_documents=True), examples, settings, Path(folder), None)
+        loop = Loop(model, Pretrain(), examples, settings, Path(folder), None)
         times = []
         for number in range(1 + _TIMED_STEPS):
             began = time.perf_counter()

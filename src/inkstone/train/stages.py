@@ -47,7 +47,7 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
         device,
         resolve_dtype(config.dtype, device),
     )
-    objective = Pretrain(crosses_documents=train_store.num_documents > 1)
+    objective = Pretrain()
     examples = PackedSequences(train_store, config.context_length, config.seed)
     loop = Loop(model, objective, examples, settings, out, None)
     loop.evaluate = _validation(corpus, tokenizer, config, loop, out)

@@ -14,21 +14,17 @@ from inkstone.train.objectives.base import Batch
 
 
 class Pretrain:
-    """Causal language modeling: minus the log-likelihood of each next token of the same document.
-
-    Args:
-        crosses_documents: whether a sequence may hold several documents; without, attention is plainly causal.
-    """
-
-    def __init__(self, *, crosses_documents: bool) -> None:
-        positions = ("position_ids", "segment_ids") if crosses_documents else ()
-        self._columns = ("input_ids", "labels", *positions)
+    """Causal language modeling: minus the log-likelihood of each next token of the same document."""
 
     def collate(self, examples: Sequence[PackedSequence]) -> Batch:
-        """B packed sequences → `input_ids`, `labels` and, if needed, `position_ids`, `segment_ids`, each (B, T)."""
-        return {
-            name: torch.from_numpy(np.stack([getattr(example, name) for example in examples])) for name in self._columns
-        }
+        """B packed sequences → `input_ids` and `labels`, each (B, T).
+
+        Where any of them holds more than one segment there are `position_ids` and `segment_ids` too; without, plain
+        causal attention says the same and is faster.
+        """
+        packed = any(example.segment_ids[-1] > 0 for example in examples)
+        names = PackedSequence._fields if packed else ("input_ids", "labels")
+        return {name: torch.from_numpy(np.stack([getattr(example, name) for example in examples])) for name in names}
 
     def num_tokens(self, batch: Batch) -> int:
         """Labels that are not ignored."""
