@@ -57,7 +57,7 @@ def test_live_bar_on_a_terminal() -> None:
     assert "━" in text
     assert re.search(r"\d/4 steps \(\d+%\) · [\d.]+ steps/s · [\d.]+ s left · loss 2\.500 · tokens/s 12,345", text)
     assert "half way" in text
-    assert text.rstrip().splitlines()[-1].startswith("pretrain: 4 steps in 1.")
+    assert text.rstrip().splitlines()[-1].startswith("pretrain: 4 steps in ")
 
 
 def _read(descriptor: int) -> bytes:
