@@ -92,7 +92,7 @@ def attempt_inkstone(text: Path, work: Path, started: float) -> dict[str, float]
     """The recipe's settings through this package's loop, judged every few steps."""
     import yaml
 
-    from inkstone.core.device import resolve_device, resolve_dtype, seed_everything, tune_allocator
+    from inkstone.core.device import seed_everything, tune_allocator
     from inkstone.core.progress import set_quiet
     from inkstone.data.corpus import Corpus
     from inkstone.data.packing import PackedSequences
@@ -114,17 +114,9 @@ def attempt_inkstone(text: Path, work: Path, started: float) -> dict[str, float]
     tokenizer = Tokenizer.load(work / "shakespeare" / "tokenizer")
     out = Path(tempfile.mkdtemp())
     store = tokenize(corpus.texts("train"), tokenizer, out / "train")
-    device = resolve_device("cpu")
     model = LlamaForCausalLM(config.shape(tokenizer.vocab_size))
     model.init_weights(torch.Generator().manual_seed(config.seed))
-    loop_settings = LoopSettings(
-        config,
-        config.chosen_batch_size(),
-        config.chosen_micro_batch_size("cpu"),
-        config.chosen_learning_rate(),
-        device,
-        resolve_dtype(config.dtype, device),
-    )
+    loop_settings = LoopSettings.choose(config)
     sequences = PackedSequences(store, config.context_length, config.seed)
     loop = Loop(model, Pretrain(), sequences, loop_settings, out, None)
     ids = np.asarray(tokenizer.encode_plain(next(corpus.texts("valid"))))

@@ -114,7 +114,7 @@ def shape(size: Size) -> Any:
 
 def build_inkstone(size: Size) -> interleave.Steps:
     """Our loop, as `inkstone pretrain` runs it."""
-    from inkstone.core.device import resolve_dtype, tune_allocator
+    from inkstone.core.device import tune_allocator
     from inkstone.core.progress import set_quiet
     from inkstone.nn.models.llama import LlamaForCausalLM
     from inkstone.train.cost import RandomSequences
@@ -127,10 +127,7 @@ def build_inkstone(size: Size) -> interleave.Steps:
     settings = config(size)
     model = LlamaForCausalLM(shape(size))
     model.init_weights()
-    device = torch.device("cpu")
-    loop_settings = LoopSettings(
-        settings, size.batch, settings.chosen_micro_batch_size("cpu"), 1e-3, device, resolve_dtype("auto", device)
-    )
+    loop_settings = LoopSettings.choose(settings)
     out = Path(tempfile.mkdtemp())
     objective = Pretrain()
     loop = Loop(model, objective, RandomSequences(size.vocab_size, size.context), loop_settings, out, None)

@@ -37,13 +37,6 @@ def tiny_loop(corpus: Path, tokenizer: Tokenizer, out: Path, **changes: Any) -> 
     """A loop over the training split, without evaluation."""
     config = PretrainConfig(**TINY | changes)
     store = tokenize(Corpus(corpus).texts("train"), tokenizer, out / "tokens")
-    settings = LoopSettings(
-        config,
-        config.chosen_batch_size(),
-        config.chosen_micro_batch_size("cpu"),
-        config.chosen_learning_rate(),
-        torch.device("cpu"),
-        torch.float32,
-    )
+    settings = LoopSettings.choose(config)
     examples = PackedSequences(store, config.context_length, config.seed)
     return Loop(tiny_model(config, tokenizer), Pretrain(), examples, settings, out, None)

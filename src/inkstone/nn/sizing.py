@@ -20,12 +20,12 @@ def llama_of_depth(depth: int, vocab_size: int, context_length: int) -> LlamaCon
         num_hidden_layers=depth,
         num_attention_heads=hidden_size // _HEAD_DIM,
         num_key_value_heads=hidden_size // _HEAD_DIM,
-        intermediate_size=round_up(hidden_size * 8 // 3, 64),
+        intermediate_size=feed_forward_size(hidden_size),
         head_dim=_HEAD_DIM,
         max_position_embeddings=context_length,
     )
 
 
-def round_up(value: int, multiple: int) -> int:
-    """The least multiple of `multiple` that is not below `value`."""
-    return -(-value // multiple) * multiple
+def feed_forward_size(hidden_size: int) -> int:
+    """8/3 of the hidden size, rounded up to a multiple of 64."""
+    return -(-(hidden_size * 8 // 3) // 64) * 64

@@ -7,7 +7,7 @@ from pydantic import Field
 from inkstone.core.config import Config
 from inkstone.core.errors import ConfigError
 from inkstone.nn.models.llama import LlamaConfig
-from inkstone.nn.sizing import llama_of_depth
+from inkstone.nn.sizing import feed_forward_size, llama_of_depth
 from inkstone.train.optim import OptimizerConfig
 from inkstone.train.schedule import ScheduleConfig
 
@@ -133,5 +133,5 @@ def _shape_of_width(hidden_size: int, num_attention_heads: int | None) -> dict[s
         "num_attention_heads": heads,
         "num_key_value_heads": heads,
         "head_dim": hidden_size // heads,
-        "intermediate_size": -(-(hidden_size * 8 // 3) // 64) * 64,
+        "intermediate_size": feed_forward_size(hidden_size),
     }

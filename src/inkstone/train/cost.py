@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inkstone.core.device import resolve_device, resolve_dtype, tune_allocator
+from inkstone.core.device import tune_allocator
 from inkstone.data.packing import PackedSequence
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
 from inkstone.tokenizer import Tokenizer
@@ -27,15 +27,7 @@ def estimate(config: PretrainConfig, inputs: Mapping[str, Path]) -> dict[str, An
     vocab_size, known = _vocabulary(inputs)
     shape = config.shape(vocab_size)
     tune_allocator()
-    device = resolve_device(config.device)
-    settings = LoopSettings(
-        config,
-        config.chosen_batch_size(),
-        config.chosen_micro_batch_size(device.type),
-        config.chosen_learning_rate(),
-        device,
-        resolve_dtype(config.dtype, device),
-    )
+    settings = LoopSettings.choose(config)
     seconds = _seconds_per_step(shape, settings, config.context_length)
     parameters = shape.num_parameters()
     tokens = config.steps * settings.batch_size * config.context_length

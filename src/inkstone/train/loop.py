@@ -9,10 +9,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from inkstone.core.device import resolve_device, resolve_dtype
 from inkstone.core.errors import InputError
 from inkstone.core.progress import Bar, progress, say
 from inkstone.nn.models.base import Decoder
-from inkstone.train.config import LoopConfig
+from inkstone.train.config import LoopConfig, PretrainConfig
 from inkstone.train.guard import check_step
 from inkstone.train.interrupt import Interrupts
 from inkstone.train.metrics import MetricsLog
@@ -48,6 +49,23 @@ class LoopSettings:
     learning_rate: float
     device: torch.device
     dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, config: PretrainConfig) -> "LoopSettings":
+        """What `config` leaves open, chosen for its depth and this machine.
+
+        Raises:
+            ConfigError: a setting is impossible, here or at all.
+        """
+        device = resolve_device(config.device)
+        return cls(
+            config,
+            config.chosen_batch_size(),
+            config.chosen_micro_batch_size(device.type),
+            config.chosen_learning_rate(),
+            device,
+            resolve_dtype(config.dtype, device),
+        )
 
     @property
     def eval_every(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from inkstone.checkpoint import read_safetensors, save_checkpoint
-from inkstone.core.device import resolve_device, resolve_dtype, seed_everything, tune_allocator
+from inkstone.core.device import seed_everything, tune_allocator
 from inkstone.core.errors import InputError
 from inkstone.core.progress import say
 from inkstone.core.stage import Summary, stage
@@ -35,18 +35,10 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     corpus = Corpus(inputs["corpus"])
     train_store = _tokens(corpus, "train", tokenizer, out)
-    device = resolve_device(config.device)
+    settings = LoopSettings.choose(config)
     model = LlamaForCausalLM(config.shape(tokenizer.vocab_size))
     model.init_weights(torch.Generator().manual_seed(config.seed))
-    model.to(device)
-    settings = LoopSettings(
-        config,
-        config.chosen_batch_size(),
-        config.chosen_micro_batch_size(device.type),
-        config.chosen_learning_rate(),
-        device,
-        resolve_dtype(config.dtype, device),
-    )
+    model.to(settings.device)
     objective = Pretrain()
     examples = PackedSequences(train_store, config.context_length, config.seed)
     loop = Loop(model, objective, examples, settings, out, None)
