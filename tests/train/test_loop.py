@@ -54,12 +54,16 @@ def test_training_learns(corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore")  # those of torch's own compiler
-def test_compiled_and_uncompiled_training_agree(corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 2e-2)])
+def test_compiled_and_uncompiled_training_agree(
+    corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path, dtype: str, tolerance: float
+) -> None:
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         pytest.skip("no C++ compiler")
-    tiny_loop(corpus_folder, tokenizer, tmp_path / "eager", steps=3).run()
-    tiny_loop(corpus_folder, tokenizer, tmp_path / "compiled", steps=3, compile=True).run()
-    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "eager"), abs=1e-4)
+    changes = {"steps": 3, "dtype": dtype, "context_length": 256}
+    tiny_loop(corpus_folder, tokenizer, tmp_path / "eager", **changes).run()
+    tiny_loop(corpus_folder, tokenizer, tmp_path / "compiled", compile=True, **changes).run()
+    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "eager"), abs=tolerance)
 
 
 def test_without_a_compiler_training_runs_uncompiled(

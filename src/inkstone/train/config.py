@@ -40,7 +40,9 @@ class LoopConfig(Config):
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; by default chosen from depth and optimizer."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    """How gradients become updates."""
     schedule: ScheduleConfig = ScheduleConfig()
+    """How the learning rate moves."""
     eval_every: int | None = Field(default=None, gt=0)
     """Steps between evaluations; by default 10 in a run."""
     eval_tokens: int = Field(default=65_536, gt=0)
@@ -60,6 +62,7 @@ class LoopConfig(Config):
     compile: bool = True
     """Compile the blocks where a compiler is installed."""
     seed: int = 0
+    """Of initial weights and of the order of the sequences."""
 
 
 class PretrainConfig(LoopConfig):
@@ -68,6 +71,7 @@ class PretrainConfig(LoopConfig):
     depth: int = Field(default=4, gt=0)
     """The one dial: blocks of the model. Width, attention heads, learning rate and batch follow from it."""
     model: ShapeConfig = ShapeConfig()
+    """Sizes chosen by hand instead of by depth."""
     context_length: int = Field(default=256, gt=1)
     """Tokens the model sees at once."""
 

@@ -8,9 +8,6 @@ from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.norm import RMSNorm
 from inkstone.nn.layers.rope import apply_rope
 
-_LONGEST_EXPLICIT = 1024
-"""Beyond this many positions the attention weights cost too much memory."""
-
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
@@ -26,8 +23,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
         (B, H, T, D).
     """
     num_queries, num_keys = query.shape[2], key.shape[2]
-    if _explicit_is_faster(query, num_keys):
-        return explicit_attention(query, key, value, mask)
     if mask is None and 1 < num_queries < num_keys:
         mask = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device).tril(num_keys - num_queries)
     return F.scaled_dot_product_attention(
@@ -38,28 +33,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
         is_causal=mask is None and num_queries > 1,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-
-
-def explicit_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`attention`, written out: softmax(query · keyᵀ / sqrt(D)) · value, for as many queries as keys."""
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    if mask is None:
-        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
-    scores = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
-    weights = torch.softmax(torch.where(mask, scores, -torch.inf), dim=-1)
-    return weights.to(value.dtype) @ value
-
-
-def _explicit_is_faster(query: Tensor, num_keys: int) -> bool:
-    """With bfloat16 matrix units the backward pass of PyTorch's fused attention on CPU is slower than plain products.
-
-    In float32 it is the other way round (both in LOG.md).
-    """
-    trains = torch.is_grad_enabled() and query.requires_grad
-    matrix_units = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    return matrix_units and trains and query.shape[2] == num_keys <= _LONGEST_EXPLICIT
 
 
 class Attention(nn.Module):
