@@ -30,7 +30,9 @@ _LEFT_OUT = frozenset(
         "_pyrepl_test",
     }
 )
-_GENERATED = frozenset({"pydoc_data/topics.py"})
+_HELP_TOPICS = "pydoc_data/topics.py"
+_GENERATED_BY = "gencodec.py"
+"""Named at the head of the character tables in `encodings`, a tenth of the library and nearly all alike."""
 _MIN_DOC_CHARS = 200
 
 
@@ -41,23 +43,27 @@ class PythonReader:
     scheme: ClassVar[str] = "python"
 
     def read(self, source: Source, reading: Reading) -> Iterator[Document]:
-        """Yield each module's source (code) and docstrings (en), then the help topics and other docs (en)."""
+        """Yield each module's source (code) and docstrings (en), then the help topics and other docs (en).
+
+        Source and docstrings carry the module's name in `meta.module`, to be held out together.
+        """
         if source.name != "python:stdlib":
             raise InputError("there is only `python:stdlib`", where=source.name, remedy="write `python:stdlib`")
         root = stdlib_folder()
         for path in _files(root, ".py"):
             name = path.relative_to(root).as_posix()
             text = _read(path)
-            if name in _GENERATED or text is None:
+            if text is None or name == _HELP_TOPICS or _GENERATED_BY in text[:300]:
                 continue
             if not text.strip():
                 reading.counts["empty"] += 1
                 continue
-            yield from reading.cut(Document(text, f"{source.name}/{name}", source.name, "code"))
+            module = {"module": _module(name)}
+            yield from reading.cut(Document(text, f"{source.name}/{name}", source.name, "code", module))
             docs = docstrings(text)
             if len(docs) >= _MIN_DOC_CHARS:
-                yield from reading.cut(Document(docs, f"{source.name}/docs/{_module(name)}", source.name, "en"))
-        for topic, text in _topics(root / "pydoc_data" / "topics.py"):
+                yield from reading.cut(Document(docs, f"{source.name}/docs/{_module(name)}", source.name, "en", module))
+        for topic, text in _topics(root / _HELP_TOPICS):
             yield from reading.cut(Document(text, f"{source.name}/topics/{topic}", source.name, "en"))
         for path in (*_files(root, ".txt"), *_files(root, ".rst"), *_files(root, ".html")):
             text = _read(path) or ""
