@@ -1,6 +1,6 @@
 """Training speed beside what users would otherwise run, interleaved in one run.
 
-    python benchmarks/train.py [--sizes small medium large] [--rounds 5]
+    python benchmarks/train.py [--sizes small medium large] [--rounds 3]
 
 Contenders: this package's loop with its defaults; nanoGPT's settings as a plain float32 loop; `transformers.Trainer`
 in bfloat16 and in float32. All train the same depth, width, context, batch and vocabulary with AdamW on random tokens;
@@ -49,7 +49,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     print(f"{interleave.machine_line()}; medians of {arguments.rounds} rounds, ratios with their range\n")
     print("| size | tool | tokens/s | inkstone is faster by |")

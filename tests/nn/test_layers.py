@@ -32,8 +32,9 @@ def test_rope_turns_pairs_and_keeps_relative_positions() -> None:
 
 @pytest.mark.parametrize("num_key_value_heads", [4, 2, 1])
 @pytest.mark.parametrize("packed", [False, True])
-def test_attention_equals_the_equation(num_key_value_heads: int, packed: bool) -> None:
-    query = torch.randn(2, 4, 12, 8)
+@pytest.mark.parametrize("trains", [False, True])  # the two take different ways on a CPU
+def test_attention_equals_the_equation(num_key_value_heads: int, packed: bool, trains: bool) -> None:
+    query = torch.randn(2, 4, 12, 8, requires_grad=trains)
     key, value = (torch.randn(2, num_key_value_heads, 12, 8) for _ in range(2))
     causal = torch.ones(12, 12, dtype=torch.bool).tril()
     mask = document_mask(torch.tensor([[0] * 5 + [1] * 7, [0] * 12])) if packed else None

@@ -73,6 +73,9 @@ def test_without_a_compiler_training_runs_uncompiled(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    from torch._inductor import cpp_builder
+
+    cpp_builder.cpp_compiler_search.cache_clear()  # an earlier test may have found one
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     loop = tiny_loop(corpus_folder, tokenizer, tmp_path, steps=1, compile=True)
     loop.run()

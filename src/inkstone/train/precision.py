@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from inkstone.core.progress import say
 from inkstone.nn.models.base import Decoder
 
 
@@ -17,19 +16,14 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
-def compile_blocks(model: Decoder) -> bool:
-    """Compile every block in place, one graph for all of them; returns whether that was possible.
+def compile_blocks(model: Decoder) -> None:
+    """Compile every block in place, one graph for all of them.
 
     Blocks of one shape share the compiled code, so the time to compile does not grow with depth, and parameter
-    names stay as they are. Without a C++ compiler (CPU) or Triton (CUDA) training runs uncompiled, and says so.
+    names stay as they are.
     """
-    missing = missing_compiler(next(model.parameters()).device)
-    if missing:
-        say(f"training runs uncompiled, somewhat slower: {missing}")
-        return False
     for block in model.blocks:
         block.compile(dynamic=False)
-    return True
 
 
 def missing_compiler(device: torch.device) -> str | None:

@@ -15,7 +15,7 @@ class ValidationLoss:
         sequences: of the validation split.
         objective: the one trained.
         batch_loss: summed loss of a batch under the loop's device and dtype.
-        batch_size: sequences computed at a time; the last batch is smaller.
+        batch_size: sequences computed at a time, and the unit of the budget (another size would be compiled anew).
         num_tokens: the budget.
     """
 
@@ -28,6 +28,7 @@ class ValidationLoss:
         num_tokens: int,
     ) -> None:
         count = max(1, min(sequences.per_epoch, num_tokens // sequences.length))
+        count = max(count // batch_size * batch_size, min(count, batch_size))
         self._batches = [
             objective.collate(sequences.batch(start, min(batch_size, count - start)))
             for start in range(0, count, batch_size)
