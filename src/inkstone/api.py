@@ -8,7 +8,7 @@ from inkstone.tasks.generate import complete_all, stream_complete
 from inkstone.tasks.score import Score, score
 
 if TYPE_CHECKING:
-    from inkstone.nn.models.llama import LlamaForCausalLM
+    from inkstone.nn.models.base import Decoder
     from inkstone.tokenizer import Tokenizer
 
 
@@ -36,7 +36,7 @@ class LanguageModel:
         tokenizer: the tokenizer it was trained with.
     """
 
-    def __init__(self, model: "LlamaForCausalLM", tokenizer: "Tokenizer") -> None:
+    def __init__(self, model: "Decoder", tokenizer: "Tokenizer") -> None:
         self.model = model
         self.tokenizer = tokenizer
 
@@ -80,5 +80,4 @@ class LanguageModel:
         return score(self.model, self.tokenizer, text, window=window)
 
     def __repr__(self) -> str:
-        config = self.model.config
-        return f"LanguageModel({config.num_parameters():,} parameters, context {config.max_position_embeddings:,})"
+        return f"LanguageModel({self.model.num_parameters():,} parameters, context {self.model.context:,})"

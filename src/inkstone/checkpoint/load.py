@@ -17,7 +17,7 @@ from inkstone.core.device import resolve_device, resolve_dtype
 from inkstone.core.errors import CheckpointError, InkstoneError, InputError
 from inkstone.core.files import StrPath, read_json
 from inkstone.core.manifest import MANIFEST, STATE, digest_outputs, has_manifest, read_manifest, verify_manifest
-from inkstone.nn.models.llama import LlamaForCausalLM
+from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 
 _COMPUTED = (".rotary_emb.inv_freq", ".attn.masked_bias")
@@ -27,7 +27,7 @@ _COPY_FOLDER = "copy the model folder again, or run the stage that made it again
 
 def load_checkpoint(
     path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *, verify: bool = False
-) -> tuple[LlamaForCausalLM, Tokenizer]:
+) -> tuple[Model, Tokenizer]:
     """Read a model folder, or a model of the Hugging Face hub.
 
     Args:
@@ -55,7 +55,7 @@ def load_checkpoint(
 
 def load_model(
     path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *, verify: bool = False
-) -> LlamaForCausalLM:
+) -> Model:
     """The model of `load_checkpoint` alone, for folders without a tokenizer."""
     folder = locate(path_or_id)
     check_folder(folder, verify=verify)
@@ -66,7 +66,7 @@ def load_model(
     except InkstoneError as error:
         raise CheckpointError(error.cause, where=folder / CONFIG, remedy=error.remedy or _COPY_FOLDER) from error
     with _NoInitialization():
-        model = family.build(config)
+        model = next(iter(family.architectures.values()))(config)
     _load_weights(model, folder, resolve_device(device), dtype)
     return model.eval()
 
@@ -129,20 +129,20 @@ def read_hf_config(folder: Path) -> Mapping[str, Any]:
     return hf
 
 
-def _load_weights(model: LlamaForCausalLM, folder: Path, device: torch.device, dtype: str) -> None:
+def _load_weights(model: Model, folder: Path, device: torch.device, dtype: str) -> None:
     """Fill a model's parameters from the folder, one tensor at a time."""
     files = {name: file for name, file in weight_files(folder).items() if not name.endswith(_COMPUTED)}
-    tied = model.config.tie_word_embeddings and "lm_head.weight" in files
+    tied = {alias: name for alias, name in model.tied_weights.items() if alias in files}
     expected = {name for name, _ in model.named_parameters()}
-    _check_names(folder, expected, set(files) - ({"lm_head.weight"} if tied else set()))
+    _check_names(folder, expected, set(files) - set(tied))
     parameters = dict(model.named_parameters())
     for file in sorted(set(files.values())):
         with open_safetensors(file) as tensors:
             for name in sorted(name for name in expected if files[name] == file):
                 _check_shape(file, name, tuple(tensors.get_slice(name).get_shape()), tuple(parameters[name].shape))
                 parameters[name].data = _placed(tensors.get_tensor(name), device, dtype)
-    if tied:
-        _check_tied(model, files["lm_head.weight"])
+    for alias, name in tied.items():
+        _check_tied(model, files[alias], alias, name)
     model.to(device)
 
 
@@ -178,14 +178,14 @@ def _check_shape(file: Path, name: str, found: tuple[int, ...], expected: tuple[
         )
 
 
-def _check_tied(model: LlamaForCausalLM, file: Path) -> None:
-    """A tied checkpoint may repeat the embedding as `lm_head.weight`; leaving out another matrix would be a loss."""
+def _check_tied(model: Model, file: Path, alias: str, name: str) -> None:
+    """A tied checkpoint may repeat a matrix under its other name; leaving out another matrix would be a loss."""
     with open_safetensors(file) as tensors:
-        output = tensors.get_tensor("lm_head.weight")
-    embedding = model.model.embed_tokens.weight.detach()
-    if not torch.equal(output.to(embedding), embedding):
+        repeated = tensors.get_tensor(alias)
+    kept = model.get_parameter(name).detach()
+    if not torch.equal(repeated.to(kept), kept):
         raise CheckpointError(
-            f"{CONFIG} ties lm_head.weight to the embedding, but the file holds another matrix for it",
+            f"{CONFIG} ties {alias} to {name}, but the file holds another matrix for it",
             where=file,
             remedy=f"set tie_word_embeddings to false in {CONFIG}",
         )

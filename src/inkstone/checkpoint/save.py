@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from inkstone.checkpoint.card import model_card
-from inkstone.checkpoint.families import family_of
+from inkstone.checkpoint.families import architecture_of, family_named
 from inkstone.checkpoint.weights import WEIGHTS, write_safetensors
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import StrPath, atomic_file, write_json
-from inkstone.nn.models.llama import LlamaForCausalLM
+from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 
 CONFIG = "config.json"
@@ -24,7 +24,7 @@ END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
 
 def save_checkpoint(
     folder: StrPath,
-    model: LlamaForCausalLM,
+    model: Model,
     tokenizer: Tokenizer,
     *,
     generation: Mapping[str, Any] | None = None,
@@ -48,7 +48,7 @@ def save_checkpoint(
     folder = Path(folder)
     model = getattr(model, "_orig_mod", model)
     check_vocabulary(model, tokenizer, folder)
-    dtype = dtype or model.model.embed_tokens.weight.dtype
+    dtype = dtype or model.dtype
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(folder / WEIGHTS, {name: value.to(dtype) for name, value in saved_tensors(model).items()})
     tokenizer.save(folder)
@@ -58,20 +58,16 @@ def save_checkpoint(
     write_json(folder / CONFIG, hf_config(model, tokenizer, dtype))
 
 
-def saved_tensors(model: LlamaForCausalLM) -> dict[str, Tensor]:
-    """The model's parameters under Hugging Face's names, a tied output layer left out as `transformers` does."""
-    return {
-        name: value
-        for name, value in model.state_dict().items()
-        if not (model.config.tie_word_embeddings and name == "lm_head.weight")
-    }
+def saved_tensors(model: Model) -> dict[str, Tensor]:
+    """The model's parameters under Hugging Face's names, aliases of tied ones left out as `transformers` does."""
+    return {name: value for name, value in model.state_dict().items() if name not in model.tied_weights}
 
 
-def hf_config(model: LlamaForCausalLM, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[str, Any]:
+def hf_config(model: Model, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[str, Any]:
     """The keys of config.json, in the form that `transformers` 4 and 5 both read."""
-    family = family_of(model.config)
+    family = family_named(model.config.model_type)
     return {
-        "architectures": [family.architecture],
+        "architectures": [architecture_of(model)],
         "model_type": family.model_type,
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": tokenizer.eos_id,
@@ -98,7 +94,7 @@ def stop_ids(tokenizer: Tokenizer) -> list[int]:
     return sorted({token for token in ends if token is not None})
 
 
-def check_vocabulary(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
+def check_vocabulary(model: Model, tokenizer: Tokenizer, folder: Path) -> None:
     """Refuse a tokenizer with tokens that the model does not know."""
     if tokenizer.vocab_size > model.config.vocab_size:
         raise CheckpointError(

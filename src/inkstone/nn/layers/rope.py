@@ -32,3 +32,13 @@ def apply_rope(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = states.float().chunk(2, dim=-1)
     rotated = torch.cat((-second, first), dim=-1)
     return (states.float() * cos + rotated * sin).to(states.dtype)
+
+
+def positions(past: int, time: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
+    """Positions (1, T) after `past` tokens or, where there is padding, (B, T) counted over real tokens only.
+
+    `attention_mask` is (B, past + T), 0 at padding; padding itself gets position 0.
+    """
+    if attention_mask is None:
+        return torch.arange(past, past + time, device=device).unsqueeze(0)
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, past:]

@@ -5,27 +5,26 @@ Parameter and config names are those of Hugging Face's `LlamaForCausalLM`, and w
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from inkstone.core.config import Config
 from inkstone.nn.layers.attention import Attention
 from inkstone.nn.layers.cache import KVCache
+from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.mlp import SwiGLU
 from inkstone.nn.layers.norm import RMSNorm
-from inkstone.nn.layers.rope import RotaryEmbedding
-from inkstone.nn.models.base import Decoder
+from inkstone.nn.layers.rope import RotaryEmbedding, positions
+from inkstone.nn.models.base import Cache, Decoder, ModelConfig
 
 
-class LlamaConfig(Config):
+class LlamaConfig(ModelConfig):
     """Shape of a Llama model; keys and meanings are Hugging Face's."""
 
-    model_type: Literal["llama"] = "llama"
-    vocab_size: int = Field(gt=0)
+    model_type: Literal["llama", "qwen3"] = "llama"
     hidden_size: int = Field(gt=0)
     num_hidden_layers: int = Field(gt=0)
     num_attention_heads: int = Field(gt=0)
@@ -39,8 +38,6 @@ class LlamaConfig(Config):
     attention_bias: bool = False
     qk_norm: bool = False
     """Normalize queries and keys per attention head (Qwen3)."""
-    tie_word_embeddings: bool = True
-    initializer_range: float = Field(default=0.02, gt=0)
 
     @model_validator(mode="after")
     def _check_heads(self) -> "LlamaConfig":
@@ -76,10 +73,17 @@ class LlamaBlock(nn.Module):
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(
-        self, hidden_states: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
+        self,
+        hidden_states: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: AttentionMask,
+        cache: KVCache | None,
+        output_attentions: list[Tensor] | None,
     ) -> Tensor:
         """(B, T, C) → (B, T, C)."""
-        hidden_states = hidden_states + self.self_attn(self.input_layernorm(hidden_states), rope, mask, cache)
+        hidden_states = hidden_states + self.self_attn(
+            self.input_layernorm(hidden_states), rope, mask, cache, output_attentions
+        )
         output: Tensor = hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
         return output
 
@@ -100,17 +104,26 @@ class LlamaModel(nn.Module):
         cache: KVCache | None = None,
         position_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: list[Tensor] | None = None,
     ) -> Tensor:
-        """Token ids (B, T) → hidden states (B, T, C); arguments as in `LlamaForCausalLM.forward`."""
+        """Token ids (B, T) → hidden states (B, T, C); arguments as in `Decoder.hidden_states`."""
         time = input_ids.shape[1]
         past = 0 if cache is None else cache.length
         if position_ids is None:
-            position_ids = torch.arange(past, past + time, device=input_ids.device).unsqueeze(0)
-        mask = None if segment_ids is None else document_mask(segment_ids)
+            position_ids = positions(past, time, attention_mask, input_ids.device)
+        mask = make_mask(
+            time,
+            past + time,
+            causal=True,
+            device=input_ids.device,
+            padding=attention_mask,
+            segment_ids=segment_ids,
+        )
         rope = self.rotary(position_ids)
         hidden_states = self.embed_tokens(input_ids)
         for block in self.layers:
-            hidden_states = block(hidden_states, rope, mask, cache)
+            hidden_states = block(hidden_states, rope, mask, cache, output_attentions)
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.norm(hidden_states)
@@ -120,6 +133,8 @@ class LlamaModel(nn.Module):
 class LlamaForCausalLM(Decoder):
     """A Llama decoder with its output layer."""
 
+    config: LlamaConfig
+
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
@@ -127,10 +142,10 @@ class LlamaForCausalLM(Decoder):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.tie_weights()
 
-    def tie_weights(self) -> None:
-        """Share the embedding with the output layer where the config says so (again, after loading weights)."""
-        if self.config.tie_word_embeddings:
-            self.lm_head.weight = self.model.embed_tokens.weight
+    @property
+    def tied_weights(self) -> Mapping[str, str]:
+        """The output layer is the embedding where the config says so."""
+        return {"lm_head.weight": "model.embed_tokens.weight"} if self.config.tie_word_embeddings else {}
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:
@@ -173,36 +188,12 @@ class LlamaForCausalLM(Decoder):
         self,
         input_ids: Tensor,
         *,
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         position_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        output_attentions: list[Tensor] | None = None,
     ) -> Tensor:
-        """Token ids (B, T), after those in `cache` → the hidden states (B, T, C) that the output layer reads."""
-        output: Tensor = self.model(input_ids, cache, position_ids, segment_ids)
+        """As in `Decoder.hidden_states`."""
+        output: Tensor = self.model(input_ids, cache, position_ids, segment_ids, attention_mask, output_attentions)
         return output
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        cache: KVCache | None = None,
-        position_ids: Tensor | None = None,
-        segment_ids: Tensor | None = None,
-    ) -> Tensor:
-        """Token ids (B, T) → logits (B, T, V).
-
-        Args:
-            input_ids: (B, T).
-            cache: keys and values of the tokens before these; it grows by T.
-            position_ids: (B, T), by default counted from the cache's length.
-            segment_ids: (B, T), for packed sequences: a token sees only earlier tokens of its own segment.
-        """
-        logits: Tensor = self.lm_head(self.model(input_ids, cache, position_ids, segment_ids))
-        return logits
-
-
-def document_mask(segment_ids: Tensor) -> Tensor:
-    """Segment of each token (B, T) → bool (B, 1, T, T), true where a query may look: causal, same segment."""
-    time = segment_ids.shape[1]
-    same = segment_ids.unsqueeze(1) == segment_ids.unsqueeze(2)
-    causal = torch.ones(time, time, dtype=torch.bool, device=segment_ids.device).tril()
-    return (same & causal).unsqueeze(1)

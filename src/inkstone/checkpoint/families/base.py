@@ -1,0 +1,55 @@
+"""What a model family is, and how one is found."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.core.registry import lookup
+from inkstone.nn.models.base import Model, ModelConfig
+
+HFConfig = Mapping[str, Any]
+
+
+def _unchanged(name: str) -> str | None:
+    return name
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """One `model_type` of Hugging Face's config.json; found as the entry point `inkstone.models` of that name."""
+
+    model_type: str
+    from_hf: Callable[[HFConfig], ModelConfig]
+    """config.json → our config; raises ConfigError on a setting that is not supported."""
+    to_hf: Callable[[Any], dict[str, Any]]
+    """Our config → the family's own keys of config.json."""
+    architectures: Mapping[str, Callable[[Any], Model]]
+    """Class names of `transformers` (config.json's `architectures`) → what builds ours; the first is the default."""
+    renamed: Callable[[str], str | None] = _unchanged
+    """Name of a tensor in a file → our parameter name; None for a stored table that is no weight."""
+
+
+def family_named(model_type: object) -> ModelFamily:
+    """The family of a config.json's `model_type`.
+
+    Raises:
+        CheckpointError: no family reads it.
+    """
+    try:
+        family: ModelFamily = lookup("models", str(model_type))
+    except ConfigError as error:
+        raise CheckpointError(f"model_type {model_type!r} is not supported", remedy=error.remedy) from error
+    return family
+
+
+def architecture_of(model: Model) -> str:
+    """The name that `transformers` has for a model's class."""
+    family = family_named(model.config.model_type)
+    return next(name for name, build in family.architectures.items() if build is type(model))
+
+
+def value_or(hf: HFConfig, key: str, default: Any) -> Any:
+    """A key of config.json, or `default` where it is missing or null."""
+    value = hf.get(key)
+    return default if value is None else value
