@@ -3,11 +3,9 @@ import torch
 from torch.nn import functional as F
 
 from inkstone.nn.layers import loss as loss_module
-from inkstone.nn.layers.attention import attention
 from inkstone.nn.layers.loss import linear_cross_entropy
 from inkstone.nn.layers.norm import RMSNorm
 from inkstone.nn.layers.rope import RotaryEmbedding, apply_rope
-from inkstone.nn.models.llama import document_mask
 
 
 def test_rms_norm_equals_the_equation() -> None:
@@ -28,27 +26,6 @@ def test_rope_turns_pairs_and_keeps_relative_positions() -> None:
     near = (apply_rope(query, *rope(torch.tensor([[7]]))) * apply_rope(key, *rope(torch.tensor([[5]])))).sum()
     far = (apply_rope(query, *rope(torch.tensor([[41]]))) * apply_rope(key, *rope(torch.tensor([[39]])))).sum()
     torch.testing.assert_close(near, far)
-
-
-@pytest.mark.parametrize("num_key_value_heads", [4, 2, 1])
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("trains", [False, True])  # the two take different ways on a CPU
-def test_attention_equals_the_equation(num_key_value_heads: int, packed: bool, trains: bool) -> None:
-    query = torch.randn(2, 4, 12, 8, requires_grad=trains)
-    key, value = (torch.randn(2, num_key_value_heads, 12, 8) for _ in range(2))
-    causal = torch.ones(12, 12, dtype=torch.bool).tril()
-    mask = document_mask(torch.tensor([[0] * 5 + [1] * 7, [0] * 12])) if packed else None
-    all_keys, all_values = (states.repeat_interleave(4 // num_key_value_heads, dim=1) for states in (key, value))
-    scores = torch.einsum("bhtd,bhsd->bhts", query, all_keys) / 8**0.5
-    weights = scores.masked_fill(~(causal if mask is None else mask), -torch.inf).softmax(dim=-1)
-    torch.testing.assert_close(attention(query, key, value, mask), weights @ all_values)
-
-
-def test_attention_with_more_keys_than_queries_aligns_the_ends() -> None:
-    query, key, value = torch.randn(1, 2, 6, 4), torch.randn(1, 2, 6, 4), torch.randn(1, 2, 6, 4)
-    whole = attention(query, key, value)
-    torch.testing.assert_close(attention(query[:, :, 4:], key, value), whole[:, :, 4:])
-    torch.testing.assert_close(attention(query[:, :, 5:], key, value), whole[:, :, 5:])
 
 
 @pytest.mark.parametrize("chunk_logits", [1, 40, 10_000])
