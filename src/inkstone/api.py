@@ -23,9 +23,9 @@ def load(path: StrPath, *, device: str = "auto", dtype: str = "auto") -> "Langua
     Raises:
         CheckpointError: the folder is missing, unfinished, damaged or of an unsupported kind.
     """
-    from inkstone.checkpoint import load_checkpoint
+    from inkstone.checkpoint import load_decoder
 
-    return LanguageModel(*load_checkpoint(path, device, dtype))
+    return LanguageModel(*load_decoder(path, device, dtype))
 
 
 class LanguageModel:

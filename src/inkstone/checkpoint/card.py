@@ -3,32 +3,40 @@
 from collections.abc import Mapping
 from typing import Any
 
-from inkstone.nn.models.llama import LlamaConfig
+from inkstone.nn.models.base import Model, ModelConfig
 from inkstone.tokenizer import Tokenizer
 
 
-def model_card(config: LlamaConfig, tokenizer: Tokenizer, dtype: str, training: Mapping[str, Any] | None = None) -> str:
+def model_card(model: Model, tokenizer: Tokenizer, dtype: str, training: Mapping[str, Any] | None = None) -> str:
     """Markdown that says what the model is, how it was trained where that is known, and how to use it.
 
     Args:
-        config: the model's shape.
+        model: its config and number of parameters are told.
         tokenizer: the model's tokenizer.
         dtype: of the saved weights.
         training: name → value, one row of a table each; nested mappings are written as `name.key` rows.
     """
-    shape = {
-        "Parameters": f"{config.num_parameters():,}",
-        "Layers × hidden size": f"{config.num_hidden_layers} × {config.hidden_size}",
-        "Attention heads (key/value)": f"{config.num_attention_heads} ({config.num_key_value_heads})",
-        "Context": f"{config.max_position_embeddings:,} tokens",
+    facts = {
+        "Family": model.config.model_type,
+        "Parameters": f"{model.num_parameters():,}",
+        **_shape(model.config),
         "Vocabulary": f"{tokenizer.vocab_size:,} tokens",
         "Weights": dtype,
     }
-    parts = [_FRONT_MATTER, "# Language model\n", _table(shape)]
+    parts = [_FRONT_MATTER, "# Language model\n", _table(facts)]
     if training:
         parts += ["## Training\n", _table(_flatten(training))]
     parts += [_USE]
     return "\n".join(parts)
+
+
+def _shape(config: ModelConfig) -> dict[str, str]:
+    """The rows of whatever sizes this family's config has, under the names that families share or their own."""
+    sizes = {
+        label: next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)
+        for label, keys in _SIZES.items()
+    }
+    return {label: f"{value:,}" for label, value in sizes.items() if value is not None}
 
 
 def _table(rows: Mapping[str, object]) -> str:
@@ -50,6 +58,16 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
             rows[f"{prefix}{name}"] = value
     return rows
 
+
+_SIZES = {
+    "Layers": ("num_hidden_layers", "n_layer", "encoder_layers", "num_layers"),
+    "Decoder layers": ("decoder_layers", "num_decoder_layers"),
+    "Hidden size": ("hidden_size", "n_embd", "d_model"),
+    "Attention heads": ("num_attention_heads", "n_head", "encoder_attention_heads", "num_heads"),
+    "Key/value heads": ("num_key_value_heads",),
+    "Experts": ("num_local_experts", "num_experts"),
+    "Context (tokens)": ("max_position_embeddings", "n_positions"),
+}
 
 _FRONT_MATTER = """---
 library_name: transformers

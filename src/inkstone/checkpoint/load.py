@@ -1,6 +1,6 @@
 """Reading a model folder: strict about what it holds, and never running code from it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from inkstone.checkpoint.families import family_named
+from inkstone.checkpoint.families import HFConfig, ModelFamily, family_named
 from inkstone.checkpoint.hub import FILES, locate
 from inkstone.checkpoint.save import CONFIG, check_vocabulary
 from inkstone.checkpoint.weights import open_safetensors, weight_files
 from inkstone.core.device import resolve_device, resolve_dtype
-from inkstone.core.errors import CheckpointError, InkstoneError, InputError
+from inkstone.core.errors import CheckpointError, ConfigError, InkstoneError, InputError
 from inkstone.core.files import StrPath, read_json
 from inkstone.core.manifest import MANIFEST, STATE, digest_outputs, has_manifest, read_manifest, verify_manifest
-from inkstone.nn.models.base import Model
+from inkstone.nn.models.base import Decoder, Model, ModelConfig
 from inkstone.tokenizer import Tokenizer
 
 _COMPUTED = (".rotary_emb.inv_freq", ".attn.masked_bias")
@@ -53,22 +53,56 @@ def load_checkpoint(
     return model, tokenizer
 
 
-def load_model(
+def load_decoder(
     path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *, verify: bool = False
-) -> Model:
+) -> tuple[Decoder, Tokenizer]:
+    """`load_checkpoint` for what needs a model that continues text; arguments and errors as there.
+
+    Raises:
+        CheckpointError: also when the model is of another kind, such as an encoder.
+    """
+    model, tokenizer = load_checkpoint(path_or_id, device, dtype, verify=verify)
+    if not isinstance(model, Decoder):
+        raise CheckpointError(
+            f"a {model.config.model_type} model ({type(model).__name__}), which does not continue text",
+            where=path_or_id,
+            remedy="use a decoder, such as a llama, qwen3 or gpt2 model",
+        )
+    return model, tokenizer
+
+
+def load_model(path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *, verify: bool = False) -> Model:
     """The model of `load_checkpoint` alone, for folders without a tokenizer."""
     folder = locate(path_or_id)
     check_folder(folder, verify=verify)
     hf = read_hf_config(folder)
     try:
         family = family_named(hf.get("model_type"))
+        build = _architecture(family, hf)
         config = family.from_hf(hf)
     except InkstoneError as error:
         raise CheckpointError(error.cause, where=folder / CONFIG, remedy=error.remedy or _COPY_FOLDER) from error
     with _NoInitialization():
-        model = next(iter(family.architectures.values()))(config)
+        model = build(config)
     _load_weights(model, folder, resolve_device(device), dtype)
     return model.eval()
+
+
+def _architecture(family: ModelFamily, hf: HFConfig) -> Callable[[ModelConfig], Model]:
+    """What builds the model that `architectures` of config.json names; the family's first where it names none.
+
+    A bare backbone (`LlamaModel`) counts as the family's first as well.
+    """
+    named = hf.get("architectures") or [next(iter(family.architectures))]
+    name = named[0] if isinstance(named, list) else named
+    if name in family.architectures:
+        return family.architectures[name]
+    if isinstance(name, str) and name.endswith("Model") and not name.endswith("LMHeadModel"):
+        return next(iter(family.architectures.values()))
+    raise ConfigError(
+        f"architecture {name!r} is not supported",
+        remedy=f"use a {family.model_type} model that is a {' or a '.join(family.architectures)}",
+    )
 
 
 def check_folder(folder: Path, *, verify: bool = False) -> None:

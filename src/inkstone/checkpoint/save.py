@@ -54,7 +54,7 @@ def save_checkpoint(
     tokenizer.save(folder)
     write_json(folder / GENERATION_CONFIG, generation_config(tokenizer) | dict(generation or {}))
     with atomic_file(folder / CARD, "w") as file:
-        file.write(model_card(model.config, tokenizer, dtype_name(dtype), training))
+        file.write(model_card(model, tokenizer, dtype_name(dtype), training))
     write_json(folder / CONFIG, hf_config(model, tokenizer, dtype))
 
 

@@ -74,11 +74,11 @@ class _Text:
 @stage("evaluate", inputs=("model", "corpus"))
 def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Loss, perplexity and bits per byte with intervals, beside xz and an n-gram model on the same bytes."""
-    from inkstone.checkpoint import load_checkpoint
+    from inkstone.checkpoint import load_decoder
 
     tune_allocator()
     corpus = Corpus(inputs["corpus"])
-    model, tokenizer = load_checkpoint(inputs["model"], device=config.device, dtype=config.dtype)
+    model, tokenizer = load_decoder(inputs["model"], device=config.device, dtype=config.dtype)
     text = _choose(config, corpus, tokenizer)
     context_length, stride = _window(config, model)
     autocast = _autocast(config, model)

@@ -64,13 +64,13 @@ def write_samples(pretrain: StepResult, folder: Path) -> list[dict[str, str]]:
             return samples
     except (InputError, KeyError, TypeError):
         pass
-    from inkstone.checkpoint import load_checkpoint
+    from inkstone.checkpoint import load_decoder
     from inkstone.tasks.generate import complete
 
     print_heading("samples", "The model writes.")
     samples = []
     with progress("samples", total=len(PROMPTS), unit="sample") as bar:
-        model, tokenizer = load_checkpoint(pretrain.out)
+        model, tokenizer = load_decoder(pretrain.out)
         for kind, prompt in PROMPTS:
             completion = complete(model, tokenizer, prompt, **SAMPLING)
             samples.append({"kind": kind, "prompt": prompt, "completion": completion})

@@ -145,9 +145,9 @@ def command(
     ).with_seed()
     text = _read_prompt(prompt)
 
-    from inkstone.checkpoint import load_checkpoint
+    from inkstone.checkpoint import load_decoder
 
-    decoder, tokenizer = load_checkpoint(model, device, dtype)
+    decoder, tokenizer = load_decoder(model, device, dtype)
     pieces = _stream(decoder, tokenizer, text, params)
     if json:
         _print_json(text, params, pieces)
