@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers import GPT2Config as HFConfig
-from transformers import GPT2LMHeadModel as HFGPT2
+from transformers import GPT2LMHeadModel as HFGpt2
 
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.checkpoint.families import family_named
@@ -41,10 +41,10 @@ VARIANTS = {
 IDS = torch.randint(5, 320, (3, 40), generator=torch.Generator().manual_seed(5))
 
 
-def oracle(seed: int = 0, **changes: object) -> HFGPT2:
+def oracle(seed: int = 0, **changes: object) -> HFGpt2:
     """A random model of `transformers`, every parameter (norms and biases too) random."""
     torch.manual_seed(seed)
-    model = HFGPT2(HFConfig(**HF_SHAPE, **changes)).eval()
+    model = HFGpt2(HFConfig(**HF_SHAPE, **changes)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -82,7 +82,7 @@ def test_transformers_loads_what_is_saved_here(tmp_path: Path, changes: dict[str
     ours = tiny_gpt2(**changes)
     save_checkpoint(tmp_path, ours, tiny_tokenizer())
     theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto", output_loading_info=True)
-    assert isinstance(theirs, HFGPT2)
+    assert isinstance(theirs, HFGpt2)
     assert not any(report.values()), report
     assert sum(parameter.numel() for parameter in theirs.parameters()) == ours.config.num_parameters()
     with torch.inference_mode():
