@@ -82,9 +82,10 @@ def load_model(path_or_id: StrPath, device: str = "auto", dtype: str = "auto", *
         config = family.from_hf(hf)
     except InkstoneError as error:
         raise CheckpointError(error.cause, where=folder / CONFIG, remedy=error.remedy or _COPY_FOLDER) from error
+    files = weight_files(folder)
     with _NoInitialization():
-        model = build(config)
-    _load_weights(model, folder, resolve_device(device), dtype)
+        model = build(family.for_file(config, files))
+    _load_weights(model, family, files, folder, resolve_device(device), dtype)
     return model.eval()
 
 
@@ -163,20 +164,24 @@ def read_hf_config(folder: Path) -> Mapping[str, Any]:
     return hf
 
 
-def _load_weights(model: Model, folder: Path, device: torch.device, dtype: str) -> None:
+def _load_weights(
+    model: Model, family: ModelFamily, files: Mapping[str, Path], folder: Path, device: torch.device, dtype: str
+) -> None:
     """Fill a model's parameters from the folder, one tensor at a time."""
-    files = {name: file for name, file in weight_files(folder).items() if not name.endswith(_COMPUTED)}
-    tied = {alias: name for alias, name in model.tied_weights.items() if alias in files}
-    expected = {name for name, _ in model.named_parameters()}
-    _check_names(folder, expected, set(files) - set(tied))
     parameters = dict(model.named_parameters())
-    for file in sorted(set(files.values())):
+    stored_names = [name for name in files if not name.endswith(_COMPUTED)]
+    names = family.parameter_names(stored_names, {*parameters, *model.tied_weights})
+    stored = {name: tensor for tensor, name in names.items()}
+    tied = {alias: name for alias, name in model.tied_weights.items() if alias in stored}
+    _check_names(folder, set(parameters), set(stored) - set(tied))
+    for file in sorted({files[tensor] for tensor in names}):
         with open_safetensors(file) as tensors:
-            for name in sorted(name for name in expected if files[name] == file):
-                _check_shape(file, name, tuple(tensors.get_slice(name).get_shape()), tuple(parameters[name].shape))
-                parameters[name].data = _placed(tensors.get_tensor(name), device, dtype)
+            for name in sorted(name for name in parameters if files[stored[name]] == file):
+                shape = tuple(tensors.get_slice(stored[name]).get_shape())
+                _check_shape(file, name, shape, tuple(parameters[name].shape))
+                parameters[name].data = _placed(tensors.get_tensor(stored[name]), device, dtype)
     for alias, name in tied.items():
-        _check_tied(model, files[alias], alias, name)
+        _check_tied(model, files[stored[alias]], stored[alias], name)
     model.to(device)
 
 

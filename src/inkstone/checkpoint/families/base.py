@@ -1,6 +1,6 @@
 """What a model family is, and how one is found."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,10 @@ HFConfig = Mapping[str, Any]
 
 def _unchanged(name: str) -> str | None:
     return name
+
+
+def _as_configured(config: ModelConfig, names: Collection[str]) -> ModelConfig:
+    return config
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,20 @@ class ModelFamily:
     """Class names of `transformers` (config.json's `architectures`) → what builds ours; the first is the default."""
     renamed: Callable[[str], str | None] = _unchanged
     """Name of a tensor in a file → our parameter name; None for a stored table that is no weight."""
+    prefix: str = ""
+    """Of the backbone's parameters in a model with a head (`bert.`, `model.`); some files lack it, some add it."""
+    for_file: Callable[[Any, Collection[str]], ModelConfig] = _as_configured
+    """Our config and the names of a file's tensors → the config completed by what only the file shows."""
+
+    def parameter_names(self, stored: Iterable[str], expected: Collection[str]) -> dict[str, str]:
+        """Names of tensors in a file → names of parameters, `expected` ones where the prefix makes the difference."""
+        names = {}
+        for tensor in stored:
+            if (name := self.renamed(tensor)) is None:
+                continue
+            candidates = (name, self.prefix + name, name.removeprefix(self.prefix))
+            names[tensor] = next((candidate for candidate in candidates if candidate in expected), name)
+        return names
 
 
 def family_named(model_type: object) -> ModelFamily:
