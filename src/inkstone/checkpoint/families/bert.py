@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import encoder_heads, two_layer_heads
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError
 from inkstone.nn.layers.activation import ACTIVATIONS
 from inkstone.nn.models.bert import BertConfig, BertModel
 from inkstone.nn.models.masked_lm import BertForMaskedLM, RobertaForMaskedLM
 
-_DEFAULTS: Mapping[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     "vocab_size": 30522,
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -81,6 +82,7 @@ BERT = ModelFamily(
         "BertForMaskedLM": BertForMaskedLM,
         "BertForPreTraining": BertForMaskedLM,
         "BertModel": BertModel,
+        **encoder_heads("Bert", BertModel, "bert"),
     },
     renamed=_renamed,
     prefix="bert.",
@@ -93,6 +95,7 @@ ROBERTA = ModelFamily(
     {
         "RobertaForMaskedLM": RobertaForMaskedLM,
         "RobertaModel": BertModel,
+        **two_layer_heads("Roberta", BertModel, "roberta"),
     },
     renamed=_renamed,
     prefix="roberta.",
