@@ -17,9 +17,9 @@ SHAPES = {
     "multi-head": {},
     "grouped-query": {"num_key_value_heads": 2},
     "multi-query, wide heads": {"num_key_value_heads": 1, "head_dim": 16},
-    "qk_norm": {"num_key_value_heads": 2, "model_type": "qwen3", "qk_norm": True},
+    "qk_norm": {"num_key_value_heads": 2, "model_type": "qwen3"},
     "attention bias": {"attention_bias": True},
-    "qk_norm and bias, untied": {"model_type": "qwen3", "qk_norm": True, "attention_bias": True, "tie_word_embeddings": False},
+    "qk_norm and bias, untied": {"model_type": "qwen3", "attention_bias": True, "tie_word_embeddings": False},
     "untied": {"tie_word_embeddings": False},
     "theta and eps": {"rope_theta": 500_000.0, "rms_norm_eps": 1e-3},
 }

@@ -22,7 +22,7 @@ PARAMS = [
 
 
 @pytest.mark.parametrize("changes", PARAMS, ids=str)
-@pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2, "qk_norm": True}], ids=str)
+@pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2, "model_type": "qwen3"}], ids=str)
 def test_cached_equals_naive(shape: dict[str, object], changes: dict[str, object]) -> None:
     model = tiny_model(**shape)
     params = SamplingParams.model_validate({"max_new_tokens": 40, **changes})

@@ -17,7 +17,7 @@ def test_rms_norm_equals_the_equation() -> None:
 
 
 def test_rope_turns_pairs_and_keeps_relative_positions() -> None:
-    rope = RotaryEmbedding(4, 64, theta=100.0)
+    rope = RotaryEmbedding(4, theta=100.0)
     states = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 1, 4)
     angle = torch.tensor(3.0)  # position 3, frequency 100^0 = 1
     turned = apply_rope(states, *rope(torch.tensor([[3]])))

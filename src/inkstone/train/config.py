@@ -1,31 +1,59 @@
 """Settings of a pretraining run."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
 from inkstone.core.config import Config
 from inkstone.core.errors import ConfigError
-from inkstone.nn.models.llama import LlamaConfig
-from inkstone.nn.sizing import feed_forward_size, llama_of_depth
+from inkstone.nn.architectures import ARCHITECTURES, Arch, Architecture
+from inkstone.nn.models.base import ModelConfig
+from inkstone.nn.sizing import Sizes
 from inkstone.train.optim import OptimizerConfig
 from inkstone.train.schedule import ScheduleConfig
 
 
 class ShapeConfig(Config):
-    """Sizes that `depth` would choose otherwise; names and meanings are Hugging Face's."""
+    """What to train, and sizes that `depth` would choose otherwise; names and meanings are Hugging Face's."""
 
-    arch: Literal["llama"] = "llama"
+    arch: Arch = "llama"
+    """Decoders learn the next token, bert hidden tokens, t5 and marian to write back spans that were cut out."""
     hidden_size: int | None = Field(default=None, gt=0)
     num_hidden_layers: int | None = Field(default=None, gt=0)
+    """Of the encoder and of the decoder, where there are two."""
     num_attention_heads: int | None = Field(default=None, gt=0)
     num_key_value_heads: int | None = Field(default=None, gt=0)
     intermediate_size: int | None = Field(default=None, gt=0)
     head_dim: int | None = Field(default=None, gt=0)
+    embedding_size: int | None = Field(default=None, gt=0)
+    """Width of lstm's embedding."""
+    num_experts: int | None = Field(default=None, gt=0)
+    """Of every block of mixtral."""
+    num_experts_per_tok: int | None = Field(default=None, gt=0)
+    router_aux_loss_coef: float | None = Field(default=None, ge=0)
+    """Weight of the loss that keeps mixtral's experts equally busy."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     rope_theta: float | None = Field(default=None, gt=0)
-    attention_bias: bool = False
-    qk_norm: bool = False
-    tie_word_embeddings: bool = True
+    attention_bias: bool | None = None
+    qk_norm: bool | None = None
+    """Normalize llama's queries and keys; the model is saved as a qwen3 then."""
+    tie_word_embeddings: bool | None = None
+
+    def chosen(self) -> dict[str, Any]:
+        """The sizes that are set."""
+        return self.model_dump(exclude={"arch"}, exclude_none=True)
+
+
+class NoiseConfig(Config):
+    """What is hidden from models that learn by restoring text."""
+
+    density: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens."""
+    mean_span_length: float = Field(default=3.0, ge=1)
+    """Tokens of a span on average (t5 and marian)."""
+    whole_words: bool = False
+    """Hide words and Chinese characters with all their tokens (bert)."""
 
 
 class LoopConfig(Config):
@@ -71,27 +99,36 @@ class PretrainConfig(LoopConfig):
     depth: int = Field(default=4, gt=0)
     """The one dial: blocks of the model. Width, attention heads, learning rate and batch follow from it."""
     model: ShapeConfig = ShapeConfig()
-    """Sizes chosen by hand instead of by depth."""
+    """The architecture, and sizes chosen by hand instead of by depth."""
+    noise: NoiseConfig = NoiseConfig()
+    """What bert, t5 and marian have to restore."""
     context_length: int = Field(default=256, gt=1)
     """Tokens the model sees at once."""
 
-    def shape(self, vocab_size: int) -> LlamaConfig:
-        """The model's config: that of `depth`, with what `model` sets.
+    @property
+    def architecture(self) -> Architecture:
+        """What `model.arch` names."""
+        return ARCHITECTURES[self.model.arch]
+
+    def sizes(self) -> Sizes:
+        """Those of `depth`, with what `model` sets.
 
         Raises:
-            ConfigError: the sizes do not fit together.
+            ConfigError: a size that the architecture does not have, or sizes that do not fit together.
         """
-        chosen = {key: value for key, value in self.model.model_dump(exclude={"arch"}).items() if value is not None}
-        depth = chosen.get("num_hidden_layers", self.depth)
-        base = llama_of_depth(depth, vocab_size, self.context_length).model_dump()
-        if "hidden_size" in chosen:
-            base |= _shape_of_width(chosen["hidden_size"], chosen.get("num_attention_heads"))
-        if "num_attention_heads" in chosen:
-            base["num_key_value_heads"] = chosen["num_attention_heads"]
-        try:
-            return LlamaConfig(**base | chosen)
-        except ValueError as error:
-            raise ConfigError(str(error), where="model", remedy="set sizes that divide each other") from None
+        return self.architecture.sizes(self.model.arch, self.depth, self.model.chosen())
+
+    def shape(self, vocab_size: int, token_ids: Mapping[str, int | None] | None = None) -> ModelConfig:
+        """The model's config.
+
+        Args:
+            vocab_size: of the tokenizer.
+            token_ids: special tokens by their names in config.json, for the families that need to know them.
+
+        Raises:
+            ConfigError: a size that the architecture does not have, or sizes that do not fit together.
+        """
+        return self.architecture.config_of(self.sizes(), vocab_size, self.context_length, token_ids or {})
 
     def chosen_batch_size(self) -> int:
         """Sequences of a step: 2,048 tokens for each block unless set."""
@@ -122,20 +159,3 @@ class PretrainConfig(LoopConfig):
 
 _CPU_TOKENS, _GPU_TOKENS = 2_048, 32_768
 _LEARNING_RATE_AT_4 = {"muon": 6e-3, "adamw": 3e-3, "sgd": 0.3}
-
-
-def _shape_of_width(hidden_size: int, num_attention_heads: int | None) -> dict[str, int]:
-    heads = num_attention_heads or max(1, hidden_size // 64)
-    if hidden_size % heads:
-        raise ConfigError(
-            f"hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}",
-            where="model",
-            remedy="choose sizes that divide each other",
-        )
-    return {
-        "hidden_size": hidden_size,
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads,
-        "head_dim": hidden_size // heads,
-        "intermediate_size": feed_forward_size(hidden_size),
-    }

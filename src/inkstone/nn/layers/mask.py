@@ -15,6 +15,8 @@ class AttentionMask(NamedTuple):
     causal: bool
     dense: Tensor | None = None
     """Bool (B or 1, 1, T, S), true where a query may look; it says all there is to say, `causal` included."""
+    segment_ids: Tensor | None = None
+    """(B, T), given where the mask says no more than: causal, and within the segment."""
 
 
 def make_mask(
@@ -36,11 +38,13 @@ def make_mask(
         causal: a query sees no later key.
         device: of the mask.
         padding: (B, S), nonzero where a key is a real token (Hugging Face's `attention_mask`).
-        window: a query sees at most so many keys, itself included (Beltagy et al. 2020, arXiv:2004.05150).
+        window: a query sees at most so many keys, itself included, to either side unless the mask is causal
+            (Beltagy et al. 2020, arXiv:2004.05150).
         segment_ids: (B, S), for packed sequences: a query sees only its own segment.
         prefix_lengths: (B,), keys that everyone may see although the mask is causal (prefix language model).
     """
-    if padding is not None and bool(padding.all()):
+    # Looking at the values waits for the device, but leaves plain masks plain; a compiled graph cannot look.
+    if padding is not None and not torch.compiler.is_compiling() and bool(padding.all()):
         padding = None
     if window is not None and window >= num_keys:
         window = None
@@ -58,4 +62,5 @@ def make_mask(
         allowed = allowed & (segment_ids[:, -num_queries:].unsqueeze(2) == segment_ids.unsqueeze(1))
     if padding is not None:
         allowed = allowed & padding.bool().unsqueeze(1)
-    return AttentionMask(causal, allowed.unsqueeze(1))
+    packed = causal and padding is None and window is None and prefix_lengths is None and num_queries == num_keys
+    return AttentionMask(causal, allowed.unsqueeze(1), segment_ids if packed else None)

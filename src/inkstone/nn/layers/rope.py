@@ -3,35 +3,47 @@
 import torch
 from torch import Tensor, nn
 
+from inkstone.nn.layers.rope_scaling import RopeScaling, rope_frequencies
+
 
 class RotaryEmbedding(nn.Module):
-    """Cosine and sine tables of rotary position embedding (Su et al. 2021, arXiv:2104.09864, eq. 34).
+    """Cosines and sines of rotary position embedding (Su et al. 2021, arXiv:2104.09864, eq. 34).
 
     Component pair `(i, i + D/2)` turns by the angle `position · theta^(-2i/D)`: the "rotate half" layout of
-    Hugging Face's Llama weights.
+    Hugging Face's Llama weights. Always float32, whatever the dtype of the model: angles of far positions need it.
     """
 
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, head_dim: int, max_positions: int, theta: float = 10_000.0) -> None:
+    def __init__(
+        self, rotary_dim: int, theta: float = 10_000.0, scaling: RopeScaling | None = None, max_positions: int = 0
+    ) -> None:
         super().__init__()
-        frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-        angles = torch.outer(torch.arange(max_positions, dtype=torch.float32), frequencies)
-        angles = torch.cat((angles, angles), dim=-1)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        # Not a buffer: `model.to(dtype)` would cast it, and a model built on the meta device would lose it.
+        if scaling is None:
+            self._frequencies, self._amplitude = rope_frequencies(rotary_dim, theta), 1.0
+        else:
+            self._frequencies = scaling.frequencies(rotary_dim, theta)
+            self._amplitude = scaling.amplitude(max_positions)
 
     def forward(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Positions (B, T) or (1, T) → cos and sin, each (B or 1, 1, T, D), to broadcast over attention heads."""
-        return self.cos[position_ids].unsqueeze(1), self.sin[position_ids].unsqueeze(1)
+        if self._frequencies.device != position_ids.device:
+            self._frequencies = self._frequencies.to(position_ids.device)
+        angles = position_ids.unsqueeze(1).unsqueeze(-1).float() * self._frequencies  # (B, 1, T, D/2)
+        angles = torch.cat((angles, angles), dim=-1)
+        cos, sin = angles.cos(), angles.sin()
+        return (cos, sin) if self._amplitude == 1.0 else (cos * self._amplitude, sin * self._amplitude)
 
 
 def apply_rope(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate queries or keys (B, H, T, D) by the tables of `RotaryEmbedding`; the dtype is kept."""
-    first, second = states.float().chunk(2, dim=-1)
-    rotated = torch.cat((-second, first), dim=-1)
-    return (states.float() * cos + rotated * sin).to(states.dtype)
+    """Rotate queries or keys (B, H, T, D) by cosines and sines of `RotaryEmbedding`; the dtype is kept.
+
+    Where those have fewer than D components, only as many are rotated, the first ones.
+    """
+    rotary_dim = cos.shape[-1]
+    turning = states[..., :rotary_dim].float()
+    first, second = turning.chunk(2, dim=-1)
+    turned = (turning * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
+    return turned if rotary_dim == states.shape[-1] else torch.cat((turned, states[..., rotary_dim:]), dim=-1)
 
 
 def positions(past: int, time: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
