@@ -10,7 +10,6 @@ from inkstone.nn.layers.activation import ACTIVATIONS
 from inkstone.nn.models.gpt2 import GPT2Config, GPT2LMHeadModel
 
 _CAUSAL_TABLE = re.compile(r"(^|\.)h\.\d+\.attn\.(bias|masked_bias)$")
-_BACKBONE = re.compile(r"(wte|wpe|h|ln_f)\.")
 
 
 def _from_hf(hf: HFConfig) -> GPT2Config:
@@ -69,10 +68,10 @@ def _require_supported(hf: HFConfig) -> None:
 
 
 def _renamed(name: str) -> str | None:
-    """OpenAI's files have no `transformer.` before the backbone's names, and hold the causal mask of every block."""
-    if _CAUSAL_TABLE.search(name):
-        return None
-    return f"transformer.{name}" if _BACKBONE.match(name) else name
+    """OpenAI's files hold the causal mask of every block."""
+    return None if _CAUSAL_TABLE.search(name) else name
 
 
-GPT2 = ModelFamily("gpt2", _from_hf, _to_hf, {"GPT2LMHeadModel": GPT2LMHeadModel}, _renamed)
+GPT2 = ModelFamily(
+    "gpt2", _from_hf, _to_hf, {"GPT2LMHeadModel": GPT2LMHeadModel}, renamed=_renamed, prefix="transformer."
+)

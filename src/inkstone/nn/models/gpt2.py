@@ -152,6 +152,7 @@ class GPT2Model(nn.Module):
         """Token ids (B, T) → hidden states (B, T, C); arguments as in `Decoder.hidden_states`."""
         time = input_ids.shape[1]
         past = 0 if cache is None else cache.length
+        assert segment_ids is None or past == 0, "packed sequences are read whole"
         if position_ids is None and segment_ids is not None:
             position_ids = segment_positions(segment_ids)
         elif position_ids is None:
