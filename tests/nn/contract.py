@@ -110,10 +110,7 @@ def any_output(model: Model) -> Tensor:
     ids = random_ids(model, time=TIME)
     if isinstance(model, EncoderDecoder):
         return model(ids, random_ids(model, time=8, seed=2))
-    if isinstance(model, Decoder):
-        return model(ids)
-    assert isinstance(model, Encoder)
-    return model.hidden_states(ids)
+    return model(ids)
 
 
 MODEL: tuple[Check[Model], ...] = (
@@ -298,7 +295,7 @@ def encoder_looks_both_ways(model: Encoder) -> None:
     ids = random_ids(model)
     for changed in (0, TIME - 1):
         other = ids.clone()
-        other[:, changed] = random_ids(model, seed=9)[:, changed]
+        other[:, changed] = 5 + (ids[:, changed] - 4) % (model.config.vocab_size - 5)  # always another
         difference = (model.hidden_states(other) - model.hidden_states(ids)).abs().amax(-1)
         assert (difference > 1e-5).all()
 
