@@ -1,0 +1,142 @@
+"""One vector for each text, so that texts of like meaning have vectors of like direction."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+
+from inkstone.core.config import suggestion
+from inkstone.core.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from inkstone.checkpoint.sentence import SentenceConfig
+    from inkstone.nn.models.base import Model
+    from inkstone.tokenizer import Tokenizer
+
+TOKENS_AT_ONCE = 1 << 14
+"""Tokens of one forward pass, padding included."""
+
+
+def embed(
+    model: "Model",
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    *,
+    config: "SentenceConfig | None" = None,
+    prompt_name: str | None = None,
+    truncate: bool = False,
+) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    """A vector for each text, computed in batches of texts of like length.
+
+    Args:
+        model: an encoder or a decoder.
+        tokenizer: the model's own.
+        texts: at most the model's context long each, or its `max_seq_length`.
+        config: pooling, normalization and prompts; by default the mean over tokens of an encoder, the last token
+            of a decoder, and no more.
+        prompt_name: the prompt of `config` to put before every text, by default its `default_prompt_name`.
+        truncate: keep the beginning of a text that is too long, and warn of how many there were.
+
+    Returns:
+        (N, C), float32, in the order of the texts.
+
+    Raises:
+        InputError: a text has no tokens, or is too long and `truncate` is not given; or the model cannot do it.
+        ConfigError: no prompt has that name.
+    """
+    import numpy as np
+    import torch
+
+    config = config or default_config(model)
+    prompt = _prompt(config, prompt_name)
+    limit = min(_context(model), config.max_seq_length or _context(model))
+    token_ids = _encode(tokenizer, [prompt + text for text in texts], limit, truncate=truncate)
+    vectors = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        for rows in _batches([len(ids) for ids in token_ids]):
+            vectors[rows] = _vectors(model, [token_ids[row] for row in rows], tokenizer.pad_id or 0, config)
+    return vectors
+
+
+def default_config(model: "Model") -> "SentenceConfig":
+    """How texts are embedded by a model that does not say so itself: an encoder's mean, a decoder's last token."""
+    from inkstone.checkpoint.sentence import SentenceConfig
+    from inkstone.nn.models.base import Decoder
+
+    return SentenceConfig(pooling="lasttoken" if isinstance(model, Decoder) else "mean")
+
+
+def _context(model: "Model") -> int:
+    from inkstone.nn.models.base import Decoder, Encoder
+
+    if not isinstance(model, Encoder | Decoder):
+        raise InputError(
+            f"a {type(model).__name__} gives no vectors for texts", remedy="use an encoder, such as a bert model"
+        )
+    return model.context
+
+
+def _prompt(config: "SentenceConfig", name: str | None) -> str:
+    name = config.default_prompt_name if name is None else name
+    if name is None:
+        return ""
+    if name not in config.prompts:
+        raise ConfigError(f"no prompt is called {name!r}", where="prompt_name", remedy=suggestion(name, config.prompts))
+    return config.prompts[name]
+
+
+def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncate: bool) -> list[list[int]]:
+    token_ids = [tokenizer.encode(text) for text in texts]
+    too_long = [row for row, ids in enumerate(token_ids) if len(ids) > limit]
+    if too_long and not truncate:
+        first = too_long[0]
+        raise InputError(
+            f"{len(too_long)} of {len(texts)} texts are longer than {limit:,} tokens, which is all that is read; "
+            f"texts[{first}] has {len(token_ids[first]):,}",
+            where="texts",
+            remedy="split them, or give truncate=True to keep their beginnings",
+        )
+    if too_long:
+        warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {limit:,} tokens", stacklevel=3)
+        cutting = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+        cutting.enable_truncation(limit)
+        for row in too_long:
+            token_ids[row] = cutting.encode(texts[row]).ids
+    if not all(token_ids):
+        row = next(row for row, ids in enumerate(token_ids) if not ids)
+        raise InputError(f"texts[{row}] has no tokens", where="texts", remedy="leave out empty texts")
+    return token_ids
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Rows of like length together, the longest first, so that what does not fit into memory fails at once."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > TOKENS_AT_ONCE:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _vectors(model: Any, token_ids: Sequence[Sequence[int]], pad_id: int, config: "SentenceConfig") -> "np.ndarray":
+    """(len(token_ids), C), float32."""
+    import torch
+
+    from inkstone.nn.pooling import pool, unit_length
+
+    longest = max(map(len, token_ids))
+    input_ids = torch.full((len(token_ids), longest), pad_id)
+    attention_mask = torch.zeros_like(input_ids)
+    for row, ids in enumerate(token_ids):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+        attention_mask[row, : len(ids)] = 1
+    input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
+    hidden_states: Tensor = model.hidden_states(input_ids, attention_mask=attention_mask)
+    vectors = pool(hidden_states, attention_mask, config.pooling)
+    return (unit_length(vectors) if config.normalize else vectors).cpu().numpy()
