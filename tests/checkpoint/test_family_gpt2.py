@@ -1,6 +1,5 @@
 """GPT-2: the contract of decoders, and the same results as `transformers` in both directions."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from transformers import GPT2LMHeadModel as HFGpt2
 
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.checkpoint.families import family_named
-from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.core.errors import ConfigError
 from inkstone.nn.generate import generate
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.models.gpt2 import GPT2Config, GPT2LMHeadModel, segment_positions
@@ -233,11 +232,7 @@ def test_a_config_that_says_nothing_is_the_small_gpt2() -> None:
 @pytest.mark.parametrize(
     "changes", [{"activation_function": "xielu"}, {"add_cross_attention": True}, {"n_head": 5}], ids=str
 )
-def test_unsupported_settings_are_refused_by_name(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_unsupported_settings_are_refused_by_name(changes: dict[str, object]) -> None:
     (name,) = changes
-    ours_of = {"n_head": "num_attention_heads"}
-    with pytest.raises(ConfigError, match=ours_of.get(name, name)):
+    with pytest.raises(ConfigError, match={"n_head": "num_attention_heads"}.get(name, name)):
         family_named("gpt2").from_hf(HF_SHAPE | changes)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"} | HF_SHAPE | changes))
-    with pytest.raises(CheckpointError, match=r"config\.json"):
-        load_model(tmp_path, device="cpu")

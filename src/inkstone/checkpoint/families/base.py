@@ -18,6 +18,10 @@ def _unchanged(name: str) -> str | None:
     return name
 
 
+def _whole(name: str, shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
+    return {}
+
+
 def _as_configured(config: ModelConfig, names: Collection[str]) -> ModelConfig:
     return config
 
@@ -35,6 +39,8 @@ class ModelFamily:
     """Class names of `transformers` (config.json's `architectures`) → what builds ours; the first is the default."""
     renamed: Callable[[str], str | None] = _unchanged
     """Name of a tensor in a file → our parameter name; None for a stored table that is no weight."""
+    unpacked: Callable[[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]] = _whole
+    """Name and shape of a tensor in a file that is several → theirs, in the order in which they fill it; else nothing."""
     prefix: str = ""
     """Of the backbone's parameters in a model with a head (`bert.`, `model.`); some files lack it, some add it."""
     for_file: Callable[[Any, Collection[str]], ModelConfig] = _as_configured
