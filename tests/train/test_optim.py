@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from inkstone.nn.models.llama import LlamaForCausalLM
-from inkstone.nn.sizing import llama_of_depth
+from tests.tiny_models import tiny_model
 from inkstone.train.muon import BatchedMuon, orthogonalize
 from inkstone.train.optim import OptimizerConfig, build_optimizers
 from inkstone.train.schedule import ScheduleConfig, learning_rate_factor
@@ -40,7 +39,7 @@ def test_orthogonalize_brings_singular_values_near_one_and_keeps_the_directions(
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
 def test_every_parameter_has_one_optimizer_and_vectors_do_not_decay(name: str) -> None:
-    model = LlamaForCausalLM(llama_of_depth(2, 50, 16))
+    model = tiny_model()
     optimizers = build_optimizers(model, OptimizerConfig(name=name))  # type: ignore[arg-type]
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     held = [parameter for group in groups for parameter in group["params"]]

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import tokenizers
+from tokenizers import models
 
 from inkstone.core.device import tune_allocator
 from inkstone.data.packing import PackedSequence
-from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
+from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
+from inkstone.train.learning import Learning, build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings
-from inkstone.train.objectives.pretrain import Pretrain
 
 _ASSUMED_VOCABULARY = 8192
 _TIMED_STEPS = 3
@@ -24,18 +25,18 @@ _OPTIMIZER_VALUES = {"adamw": 2, "muon": 2, "sgd": 1}
 
 def estimate(config: PretrainConfig, inputs: Mapping[str, Path]) -> dict[str, Any]:
     """Parameters, memory, disk, tokens and seconds of a pretraining run, from a few timed steps on random tokens."""
-    vocab_size, known = _vocabulary(inputs)
-    shape = config.shape(vocab_size)
+    tokenizer, known = _tokenizer(inputs, config)
     tune_allocator()
     settings = LoopSettings.choose(config)
-    seconds = _seconds_per_step(shape, settings, config.context_length)
-    parameters = shape.num_parameters()
+    model = build_model(config, tokenizer)
+    parameters = model.num_parameters()
+    seconds = _seconds_per_step(model.to(settings.device), learning_of(config, tokenizer), settings)
     tokens = config.steps * settings.batch_size * config.context_length
-    rows = {} if known else {"vocabulary": f"assumed {vocab_size:,}: the tokenizer is not trained yet"}
+    rows = {} if known else {"vocabulary": f"assumed {tokenizer.vocab_size:,}: the tokenizer is not trained yet"}
     return {
         "parameters": parameters,
         "tokens": tokens,
-        "memory_bytes": memory_bytes(shape, config, settings.micro_batch_size),
+        "memory_bytes": memory_bytes(parameters, tokenizer.vocab_size, config, settings.micro_batch_size),
         "disk_bytes": parameters * 4 * (1 + 2 * (1 + _OPTIMIZER_VALUES[config.optimizer.name])),
         "seconds": seconds * config.steps,
         "tokens_per_second": round(settings.batch_size * config.context_length / seconds),
@@ -46,22 +47,27 @@ def estimate(config: PretrainConfig, inputs: Mapping[str, Path]) -> dict[str, An
     }
 
 
-def memory_bytes(shape: LlamaConfig, config: PretrainConfig, micro_batch_size: int) -> int:
+def memory_bytes(parameters: int, vocab_size: int, config: PretrainConfig, micro_batch_size: int) -> int:
     """Peak memory of training in bytes: weights, gradients, optimizer, activations, logits, all as float32."""
+    sizes = config.sizes()
     tokens = micro_batch_size * config.context_length
-    weights = shape.num_parameters() * (2 + _OPTIMIZER_VALUES[config.optimizer.name])
-    per_block = tokens * (10 * shape.hidden_size + 4 * shape.intermediate_size)
-    attention = micro_batch_size * shape.num_attention_heads * config.context_length**2
-    activations = shape.num_hidden_layers * (per_block + attention)
-    logits = min(tokens * shape.vocab_size, 1 << 24) * 3
+    weights = parameters * (2 + _OPTIMIZER_VALUES[config.optimizer.name])
+    feed_forward = sizes.get("intermediate_size", 0) * sizes.get("num_experts_per_tok", 1)
+    per_block = tokens * (10 * sizes["hidden_size"] + 4 * feed_forward)
+    attention = micro_batch_size * sizes.get("num_attention_heads", 0) * config.context_length**2
+    num_stacks = 2 if config.architecture.learning == "corrupted_spans" else 1
+    activations = num_stacks * sizes["num_hidden_layers"] * (per_block + attention)
+    logits = min(tokens * vocab_size, 1 << 24) * 3
     return 4 * (weights + activations + logits) + (400 << 20)
 
 
-def _vocabulary(inputs: Mapping[str, Path]) -> tuple[int, bool]:
+def _tokenizer(inputs: Mapping[str, Path], config: PretrainConfig) -> tuple[Tokenizer, bool]:
+    """The tokenizer of the run or, where it is not trained yet, one of a likely size."""
     folder = inputs.get("tokenizer")
-    if folder is None or not (folder / "tokenizer.json").is_file():
-        return _ASSUMED_VOCABULARY, False
-    return Tokenizer.load(folder).vocab_size, True
+    if folder is not None and (folder / "tokenizer.json").is_file():
+        return equip(Tokenizer.load(folder), config), True
+    words = {f"token {number}": number for number in range(_ASSUMED_VOCABULARY)}
+    return equip(Tokenizer(tokenizers.Tokenizer(models.WordLevel(words, unk_token="token 0"))), config), False
 
 
 class RandomSequences:
@@ -80,13 +86,10 @@ class RandomSequences:
         return [PackedSequence(row, row, positions, segments) for row in rows]
 
 
-def _seconds_per_step(shape: LlamaConfig, settings: LoopSettings, length: int) -> float:
-    model = LlamaForCausalLM(shape)
-    model.init_weights(torch.Generator().manual_seed(0))
-    model.to(settings.device)
-    examples = RandomSequences(shape.vocab_size, length)
+def _seconds_per_step(model: Model, learning: Learning, settings: LoopSettings) -> float:
+    examples = learning.examples(RandomSequences(model.config.vocab_size, learning.length))
     with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(model, Pretrain(), examples, settings, Path(folder), None)
+        loop = Loop(model, learning.objective, examples, settings, Path(folder), None)
         times = []
         for number in range(1 + _TIMED_STEPS):
             began = time.perf_counter()

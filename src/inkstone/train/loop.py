@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inkstone.core.device import resolve_device, resolve_dtype
 from inkstone.core.errors import InputError
 from inkstone.core.progress import Bar, progress, say
-from inkstone.nn.models.base import Decoder
+from inkstone.nn.models.base import Model
 from inkstone.train.config import LoopConfig, PretrainConfig
 from inkstone.train.guard import check_step
 from inkstone.train.interrupt import Interrupts
@@ -63,7 +63,7 @@ class LoopSettings:
         """
         device = resolve_device(config.device)
         return cls(
-            config,
+            config.model_copy(update={"compile": config.compile and config.architecture.compiles}),
             config.chosen_batch_size(),
             config.chosen_micro_batch_size(device.type),
             config.chosen_learning_rate(),
@@ -110,7 +110,7 @@ class Loop(Generic[E]):
 
     def __init__(
         self,
-        model: Decoder,
+        model: Model,
         objective: Objective[E],
         examples: Examples[E],
         settings: LoopSettings,

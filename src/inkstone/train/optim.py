@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from inkstone.core.config import Config
 from inkstone.core.device import resolve_dtype
+from inkstone.nn.models.base import Model
 from inkstone.train.muon import BatchedMuon
 
 
@@ -29,21 +30,22 @@ class OptimizerConfig(Config):
     """Largest norm of the whole gradient; longer ones are scaled down."""
 
 
-def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+def build_optimizers(model: Model, config: OptimizerConfig) -> list[Optimizer]:
     """Optimizers that together hold every trained parameter of `model` once.
 
     Each group has a key `rate`: its learning rate as a multiple of the schedule's.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    matrices = {name: parameter for name, parameter in trained.items() if parameter.dim() >= 2}
+    matrices = {name: parameter for name, parameter in trained.items() if parameter.squeeze().dim() >= 2}
     vectors = [parameter for name, parameter in trained.items() if name not in matrices]
     if config.name == "sgd":
         groups = _groups((list(matrices.values()), config.weight_decay, 1.0), (vectors, 0.0, 1.0))
         return [torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)]
     if config.name == "adamw":
         return [_adamw(config, (list(matrices.values()), config.weight_decay, 1.0), (vectors, 0.0, 1.0))]
-    hidden = [parameter for name, parameter in matrices.items() if ".layers." in name]
-    outer = [parameter for name, parameter in matrices.items() if ".layers." not in name]
+    inner = _inside_blocks(model)
+    hidden = [parameter for parameter in matrices.values() if id(parameter) in inner]
+    outer = [parameter for parameter in matrices.values() if id(parameter) not in inner]
     muon = BatchedMuon(
         _groups((hidden, config.weight_decay, 1.0)),
         product_dtype=resolve_dtype("auto", hidden[0].device),
@@ -52,6 +54,12 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
         weight_decay=config.weight_decay,
     )
     return [muon, _adamw(config, (outer, config.weight_decay, config.embedding_rate), (vectors, 0.0, 1.0))]
+
+
+def _inside_blocks(model: Model) -> set[int]:
+    """Identities of the blocks' matrices: weights of products, not tables that are looked up."""
+    modules = [module for block in model.blocks for module in block.modules() if not isinstance(module, nn.Embedding)]
+    return {id(parameter) for module in modules for parameter in module.parameters(recurse=False)}
 
 
 def set_learning_rate(optimizers: list[Optimizer], learning_rate: float) -> None:

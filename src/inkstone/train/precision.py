@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from inkstone.nn.models.base import Decoder
+from inkstone.nn.models.base import Model
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
@@ -16,7 +16,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
-def compile_blocks(model: Decoder) -> None:
+def compile_blocks(model: Model) -> None:
     """Compile every block in place, one graph for all of them.
 
     Blocks of one shape share the compiled code, so the time to compile does not grow with depth, and parameter

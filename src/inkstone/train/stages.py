@@ -6,23 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inkstone.checkpoint import read_safetensors, save_checkpoint
 from inkstone.core.device import seed_everything, tune_allocator
 from inkstone.core.errors import InputError
 from inkstone.core.progress import say
 from inkstone.core.stage import Summary, stage
 from inkstone.data.corpus import Corpus
-from inkstone.data.packing import PackedSequence, PackedSequences
+from inkstone.data.packing import PackedSequences
 from inkstone.data.tokens import TokenStore, tokenize
-from inkstone.nn.models.llama import LlamaForCausalLM
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
 from inkstone.train.cost import estimate
+from inkstone.train.learning import Learning, build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings
 from inkstone.train.metrics import LOSS_CURVE, read_metrics
-from inkstone.train.objectives.pretrain import Pretrain
 from inkstone.train.state import copy_parameters
 from inkstone.train.validation import ValidationLoss
 
@@ -32,17 +29,16 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     """Train a language model from scratch on a corpus."""
     tune_allocator()
     seed_everything(config.seed)
-    tokenizer = Tokenizer.load(inputs["tokenizer"])
+    tokenizer = equip(Tokenizer.load(inputs["tokenizer"]), config)
     corpus = Corpus(inputs["corpus"])
     train_store = _tokens(corpus, "train", tokenizer, out)
     settings = LoopSettings.choose(config)
-    model = LlamaForCausalLM(config.shape(tokenizer.vocab_size))
-    model.init_weights(torch.Generator().manual_seed(config.seed))
+    model = build_model(config, tokenizer)
     model.to(settings.device)
-    objective = Pretrain()
-    examples = PackedSequences(train_store, config.context_length, config.seed)
-    loop = Loop(model, objective, examples, settings, out, None)
-    loop.evaluate = _validation(corpus, tokenizer, config, loop, out)
+    learning = learning_of(config, tokenizer)
+    examples = learning.examples(PackedSequences(train_store, learning.length, config.seed))
+    loop = Loop(model, learning.objective, examples, settings, out, None)
+    loop.evaluate = _validation(corpus, tokenizer, learning, loop, out)
     began = time.perf_counter()
     state = loop.run()
     if config.keep == "best" and state.best_step is not None:
@@ -50,7 +46,7 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     save_checkpoint(out, model, tokenizer, training=_card(config, settings, loop))
     rows = read_metrics(out)
     return {
-        "parameters": model.config.num_parameters(),
+        "parameters": model.num_parameters(),
         "steps": state.step,
         "tokens": state.tokens,
         "seconds": round(state.seconds, 1),
@@ -67,32 +63,33 @@ def _tokens(corpus: Corpus, split: Any, tokenizer: Tokenizer, out: Path) -> Toke
 
 
 def _validation(
-    corpus: Corpus, tokenizer: Tokenizer, config: PretrainConfig, loop: Loop[PackedSequence], out: Path
+    corpus: Corpus, tokenizer: Tokenizer, learning: Learning, loop: Loop[Any], out: Path
 ) -> ValidationLoss | None:
     if corpus.num_documents("valid") == 0:
         say("the corpus has no validation text: the last weights become the model")
         return None
     store = _tokens(corpus, "valid", tokenizer, out)
+    config = loop.settings.config
     try:
-        sequences = PackedSequences(store, config.context_length, config.seed)
+        examples = learning.examples(PackedSequences(store, learning.length, config.seed))
     except InputError:
         say(f"the validation text has only {store.num_tokens:,} tokens, less than one sequence: training without it")
         return None
-    return ValidationLoss(
-        sequences, loop.objective, loop.batch_loss, loop.settings.micro_batch_size, config.eval_tokens
-    )
+    num_examples = config.eval_tokens // learning.length
+    return ValidationLoss(examples, learning.objective, loop.batch_loss, loop.settings.micro_batch_size, num_examples)
 
 
 def _last_valid_loss(rows: list[dict[str, Any]]) -> float | None:
     return next((row["valid_loss"] for row in reversed(rows) if "valid_loss" in row), None)
 
 
-def _card(config: PretrainConfig, settings: LoopSettings, loop: Loop[PackedSequence]) -> dict[str, Any]:
+def _card(config: PretrainConfig, settings: LoopSettings, loop: Loop[Any]) -> dict[str, Any]:
     return {
         "steps": loop.state.step,
         "tokens": loop.state.tokens,
         "sequences per step": settings.batch_size,
         "context length": config.context_length,
+        "learned": _LEARNED[config.architecture.learning],
         "optimizer": config.optimizer.name,
         "learning rate": settings.learning_rate,
         "schedule": config.schedule.name,
@@ -100,3 +97,10 @@ def _card(config: PretrainConfig, settings: LoopSettings, loop: Loop[PackedSeque
         "validation loss": loop.state.best_loss,
         "seed": config.seed,
     }
+
+
+_LEARNED = {
+    "next_token": "to predict the next token",
+    "masked_tokens": "to find hidden tokens",
+    "corrupted_spans": "to write back spans that were cut out",
+}

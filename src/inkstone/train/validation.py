@@ -1,36 +1,39 @@
 """Validation loss during training, on a budget."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from inkstone.data.packing import PackedSequence, PackedSequences
 from inkstone.train.objectives import Batch, Objective
+
+if TYPE_CHECKING:
+    from inkstone.train.loop import Examples
 
 
 class ValidationLoss:
-    """Mean loss over the same first sequences of the validation split, at every call.
+    """Mean loss over the same first examples of the validation split, at every call.
 
     Args:
-        sequences: of the validation split.
+        examples: of the validation split; `per_epoch` of them are all there is.
         objective: the one trained.
         batch_loss: summed loss of a batch under the loop's device and dtype.
-        batch_size: sequences computed at a time, and the unit of the budget (another size would be compiled anew).
-        num_tokens: the budget.
+        batch_size: examples computed at a time, and the unit of the budget (another size would be compiled anew).
+        num_examples: the budget.
     """
 
     def __init__(
         self,
-        sequences: PackedSequences,
-        objective: Objective[PackedSequence],
+        examples: "Examples[Any]",
+        objective: Objective[Any],
         batch_loss: Callable[[Batch], Tensor],
         batch_size: int,
-        num_tokens: int,
+        num_examples: int,
     ) -> None:
-        count = max(1, min(sequences.per_epoch, num_tokens // sequences.length))
+        count = max(1, min(examples.per_epoch, num_examples))
         count = max(count // batch_size * batch_size, min(count, batch_size))
         self._batches = [
-            objective.collate(sequences.batch(start, min(batch_size, count - start)))
+            objective.collate(examples.batch(start, min(batch_size, count - start)))
             for start in range(0, count, batch_size)
         ]
         self._num_tokens = sum(objective.num_tokens(batch) for batch in self._batches)

@@ -5,8 +5,6 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from inkstone.nn.models.base import Decoder
-
 Batch = dict[str, Tensor]
 """Tensors by name; the first dimension of each is B."""
 Example_contra = TypeVar("Example_contra", contravariant=True)
@@ -27,6 +25,9 @@ class Objective(Protocol[Example_contra]):
         """Tokens of the batch that carry loss."""
         ...
 
-    def loss(self, model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """The loss summed over the batch's tokens, a float32 scalar, and further metrics to log."""
+    def loss(self, model: Any, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """The loss summed over the batch's tokens, a float32 scalar, and further metrics to log.
+
+        `model` is of the kind that the objective is for: a decoder, an encoder with a head …
+        """
         ...
