@@ -40,7 +40,7 @@ class ModelFamily:
     renamed: Callable[[str], str | None] = _unchanged
     """Name of a tensor in a file → our parameter name; None for a stored table that is no weight."""
     unpacked: Callable[[str, tuple[int, ...]], Mapping[str, tuple[int, ...]]] = _whole
-    """Name and shape of a tensor in a file that is several → theirs, in the order in which they fill it; else nothing."""
+    """Name and shape of a tensor in a file that is several → theirs, in the order in which they fill it."""
     prefix: str = ""
     """Of the backbone's parameters in a model with a head (`bert.`, `model.`); some files lack it, some add it."""
     for_file: Callable[[Any, Collection[str]], ModelConfig] = _as_configured

@@ -1,4 +1,4 @@
-"""Experts in files: one tensor for each matrix of each expert, or one for a whole mixture as `transformers` 5 holds it."""
+"""Experts in files: a tensor for each matrix of each expert, or packed as `transformers` 5 holds them in memory."""
 
 import re
 from collections.abc import Callable, Mapping
