@@ -84,10 +84,3 @@ def test_damaged_model_is_one_clear_error(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(InputError, match=r"tokenizer\.model: (.|\n)*remedy"):
         Tokenizer.load(tmp_path)
-
-
-def test_unigram_model_is_refused(tmp_path: Path) -> None:
-    piece = b"\x0a\x01a\x15\x00\x00\x00\x00"
-    (tmp_path / "tokenizer.model").write_bytes(b"\x0a" + bytes([len(piece)]) + piece)
-    with pytest.raises(InputError, match="not plain BPE"):
-        Tokenizer.load(tmp_path)

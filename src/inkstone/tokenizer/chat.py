@@ -1,18 +1,12 @@
 """Chat templates: conversations rendered to the text a model was trained on."""
 
-import json
-from collections.abc import Sequence
-from datetime import datetime
-from functools import lru_cache
-from typing import Any, NoReturn
-
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from inkstone.core.errors import InputError
 from inkstone.core.records import Message
+from inkstone.tokenizer.bounded import render_bounded
 
 CHATML = (
     "{{ bos_token }}{% for message in messages %}"
@@ -22,58 +16,128 @@ CHATML = (
 )
 """The template of tokenizers trained here (OpenAI's ChatML), after the token that begins every document."""
 
+ChatMessage = Message | Mapping[str, Any]
+"""A `Message`, or a mapping in OpenAI's form: ``role``, ``content`` and, where a turn has them, ``tool_calls`` …"""
 
-def render_chat(template: str, messages: Sequence[Message], *, add_generation_prompt: bool, **variables: Any) -> str:
-    """Render a conversation with a Hugging Face chat template, in a sandbox that cannot change or reach anything.
+_CONTINUED = "<INKSTONE:CONTINUED> "
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+"""Names under which messages carry a model's reasoning; templates read the first, those of gpt-oss the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """A conversation as text."""
+
+    text: str
+    generation_spans: list[tuple[int, int]]
+    """Where the assistant's words are (characters of `text`): what lies in the template's ``{% generation %}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedChat:
+    """A conversation as ids; special tokens are those that the template wrote, and none is added."""
+
+    text: str
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    """Characters of `text` that each id stands for."""
+    assistant_mask: list[int]
+    """1 for the tokens in the template's ``{% generation %}`` blocks; all 0 when it has none."""
+
+
+def render_chat(
+    template: str,
+    messages: Sequence[ChatMessage],
+    *,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    **variables: Any,
+) -> RenderedChat:
+    """Render a conversation with a Hugging Face chat template, in a sandbox that is bounded in time and memory.
 
     Args:
         template: Jinja source.
-        messages: the conversation.
+        messages: the conversation; what a message has as None is left out.
         add_generation_prompt: end with what begins an assistant's turn.
+        continue_final_message: end where the last message's content ends, so that a model goes on writing it.
+        tools: what the model may call: JSON schemas in OpenAI's form.
+        documents: texts to answer from, each with ``title`` and ``text``.
         **variables: further names the template may use, such as ``bos_token``.
 
     Raises:
-        InputError: the template is malformed or refuses this conversation.
+        InputError: the template is malformed, refuses this conversation or does not end in time.
     """
-    try:
-        return _compile(template).render(
-            messages=[{"role": message.role, "content": message.content} for message in messages],
-            add_generation_prompt=add_generation_prompt,
-            tools=None,
-            documents=None,
+    turns = [_as_mapping(message) for message in messages]
+    if not turns:
+        raise InputError("a conversation without messages", remedy="give at least one")
+    if continue_final_message:
+        _mark_end(turns, add_generation_prompt)
+    text, spans = render_bounded(
+        template,
+        {
             **variables,
-        )
-    except TemplateError as error:
-        raise InputError(
-            f"the chat template cannot render this conversation: {error}",
-            remedy="check the roles and their order, or the tokenizer's chat_template.jinja",
-        ) from error
-
-
-class _GenerationBlock(Extension):
-    """``{% generation %}`` marks an assistant's words in templates made for training; it renders what is inside."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-@lru_cache(maxsize=16)
-def _compile(template: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationBlock]
+            "messages": turns,
+            "tools": None if tools is None else list(tools),
+            "documents": None if documents is None else list(documents),
+            "add_generation_prompt": add_generation_prompt,
+        },
     )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda pattern: datetime.now().astimezone().strftime(pattern)
-    return environment.from_string(template)
+    return RenderedChat(_cut_at_mark(text) if continue_final_message else text, spans)
 
 
-def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+def mask_of_spans(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[int]:
+    """1 for every token that shares a character with a span."""
+    mask = [0] * len(offsets)
+    ordered = sorted(spans)
+    at = 0
+    for n, (start, end) in enumerate(offsets):
+        while at < len(ordered) and ordered[at][1] <= start:
+            at += 1
+        if at < len(ordered) and start < end and ordered[at][0] < end:
+            mask[n] = 1
+    return mask
 
 
-def _raise(message: str) -> NoReturn:
-    raise TemplateError(message)
+def _as_mapping(message: ChatMessage) -> dict[str, Any]:
+    if isinstance(message, Message):
+        return {"role": message.role, "content": message.content}
+    if not isinstance(message, Mapping):
+        raise InputError(
+            f"a message is a mapping with role and content, not {type(message).__name__}",
+            remedy='write {"role": "user", "content": "…"}',
+        )
+    turn = {key: value for key, value in message.items() if value is not None}
+    reasoning = next((turn[name] for name in _REASONING if name in turn), None)
+    return turn if reasoning is None else {"thinking": reasoning, **turn, "reasoning_content": reasoning}
+
+
+def _mark_end(turns: list[dict[str, Any]], add_generation_prompt: bool) -> None:
+    """Put a mark where the last message's text ends."""
+    if add_generation_prompt:
+        raise InputError(
+            "continue_final_message and add_generation_prompt exclude each other",
+            remedy="continue the last message, or begin a new one",
+        )
+    content = turns[-1].get("content")
+    if isinstance(content, str):
+        turns[-1]["content"] = content + _CONTINUED
+        return
+    blocks = [dict(block) for block in content] if isinstance(content, Sequence) else []
+    last = next((block for block in reversed(blocks) if "text" in block), None)
+    if last is None:
+        raise InputError("the last message has no text to continue", remedy="give it a content")
+    last["text"] += _CONTINUED
+    turns[-1]["content"] = blocks
+
+
+def _cut_at_mark(text: str) -> str:
+    """What comes before the mark; a template that trimmed the message has trimmed the mark's space too."""
+    at = text.rfind(_CONTINUED.strip())
+    if at < 0:
+        raise InputError(
+            "the chat template leaves out the end of the message to continue",
+            remedy="leave out continue_final_message, or use another template",
+        )
+    return text[:at] if text.startswith(_CONTINUED, at) else text[:at].rstrip()

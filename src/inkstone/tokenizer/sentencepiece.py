@@ -1,4 +1,4 @@
-"""Reading a SentencePiece BPE model (`tokenizer.model`), as older Llama and Mistral folders have, without that library.
+"""Reading a SentencePiece model (``tokenizer.model``, ``spiece.model``, ``source.spm`` …) without that library.
 
 The file is a protocol buffer; of `sentencepiece_model.proto` only the fields below are read.
 """
@@ -6,109 +6,112 @@ The file is a protocol buffer; of `sentencepiece_model.proto` only the fields be
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
-
-import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, processors
+from typing import Any, NamedTuple
 
 from inkstone.core.errors import InputError
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
-_BPE = 2
-_IDENTITY = "identity"
+MAX_PIECE_BYTES = 512
+
+UNIGRAM, BPE = 1, 2
+"""The kinds of model that tokenizers of language models have; the others are words and characters."""
+
+
+class PieceType(IntEnum):
+    """What a piece is for."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+class Piece(NamedTuple):
+    """An entry of the vocabulary."""
+
+    text: str
+    score: float
+    """Unigram: log-probability. BPE: minus the order of its merge."""
+    type: int
 
 
 @dataclass(slots=True)
 class SentencePieceModel:
-    """What a tokenizer.model holds."""
+    """What the file holds."""
 
-    pieces: list[tuple[str, float, int]] = field(default_factory=list)
-    """(piece, score, type) in the order of ids."""
-    model_type: int = 1
+    pieces: list[Piece] = field(default_factory=list)
+    """In the order of ids."""
+    model_type: int = UNIGRAM
+    byte_fallback: bool = False
+    whitespace_as_suffix: bool = False
     normalization: str = ""
+    charsmap: bytes = b""
+    """The compiled rules of normalization: a trie and what its entries become."""
     add_dummy_prefix: bool = True
     remove_extra_whitespaces: bool = True
+    escape_whitespaces: bool = True
 
 
 def read_sentencepiece(path: Path) -> SentencePieceModel:
-    """Parse a tokenizer.model.
+    """Parse a model file.
 
     Raises:
         InputError: it is damaged, or no such file at all.
     """
+    try:
+        return parse_sentencepiece(path.read_bytes())
+    except OSError as error:
+        raise InputError(error.strerror or str(error), where=path) from None
+    except InputError as error:
+        raise InputError(error.cause, where=path, remedy=error.remedy) from None
+
+
+def parse_sentencepiece(data: bytes) -> SentencePieceModel:
+    """The model that the bytes of a file hold.
+
+    Raises:
+        InputError: they hold none.
+    """
     model = SentencePieceModel()
     try:
-        for number, value in _fields(path.read_bytes()):
-            if number == 1 and isinstance(value, bytes):
-                entry = dict(_fields(value))
-                score = struct.unpack("<f", entry.get(2, b"\0\0\0\0"))[0]
-                model.pieces.append((entry[1].decode(), score, entry.get(3, _NORMAL)))
-            elif number == 2 and isinstance(value, bytes):
-                model.model_type = dict(_fields(value)).get(3, 1)
-            elif number == 3 and isinstance(value, bytes):
-                rules = dict(_fields(value))
-                model.normalization = rules.get(1, b"").decode()
-                model.add_dummy_prefix = bool(rules.get(3, 1))
-                model.remove_extra_whitespaces = bool(rules.get(4, 1))
-    except (ValueError, KeyError, IndexError, struct.error, AttributeError) as error:
-        raise InputError("not a SentencePiece model, or a damaged one", where=path, remedy="copy it again") from error
+        for number, value in _fields(data):
+            if number == 1:
+                model.pieces.append(_piece(dict(_fields(value))))
+            elif number == 2:
+                _read_trainer(model, dict(_fields(value)))
+            elif number == 3:
+                _read_normalizer(model, dict(_fields(value)))
+    except (ValueError, KeyError, IndexError, TypeError, struct.error, AttributeError) as error:
+        raise InputError("not a SentencePiece model, or a damaged one", remedy="copy it again") from error
     if not model.pieces:
-        raise InputError("a SentencePiece model without pieces", where=path, remedy="copy it again")
+        raise InputError("a SentencePiece model without pieces", remedy="copy it again")
     return model
 
 
-def convert_sentencepiece(path: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of a tokenizer.model, giving bos first as Llama's does.
-
-    Raises:
-        InputError: it is damaged, is no BPE model, or changes the text before it tokenizes.
-    """
-    model = read_sentencepiece(path)
-    if model.model_type != _BPE or model.normalization != _IDENTITY or model.remove_extra_whitespaces:
-        raise InputError(
-            "a SentencePiece model that is not plain BPE",
-            where=path,
-            remedy="convert it with `transformers` (AutoTokenizer, save_pretrained) and give the new folder",
-        )
-    vocab = {piece: token_id for token_id, (piece, _, _) in enumerate(model.pieces)}
-    unknown = next((piece for piece, _, kind in model.pieces if kind == _UNKNOWN), None)
-    backend = tokenizers.Tokenizer(
-        models.BPE(vocab=vocab, merges=_merges(model, vocab), unk_token=unknown, fuse_unk=True, byte_fallback=True)
-    )
-    prefix = [normalizers.Prepend("▁")] if model.add_dummy_prefix else []
-    backend.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", "▁")])
-    strip = [decoders.Strip(" ", 1, 0)] if model.add_dummy_prefix else []
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip],
-    )
-    for piece, _, kind in model.pieces:
-        if kind in (_UNKNOWN, _CONTROL):
-            backend.add_special_tokens([AddedToken(piece, special=True, normalized=False)])
-        elif kind == _USER_DEFINED:
-            backend.add_tokens([AddedToken(piece, normalized=False)])
-    if "<s>" in vocab:
-        backend.post_processor = processors.TemplateProcessing(
-            single="<s> $A", pair="<s> $A <s> $B:1", special_tokens=[("<s>", vocab["<s>"])]
-        )
-    return backend
+def _piece(entry: dict[int, Any]) -> Piece:
+    score = struct.unpack("<f", entry.get(2, b"\0\0\0\0"))[0]
+    if score != score:
+        raise ValueError("a score that is no number")
+    if len(entry[1]) > MAX_PIECE_BYTES:
+        raise ValueError("a piece longer than any")
+    return Piece(entry[1].decode(), score, PieceType(entry.get(3, PieceType.NORMAL)))
 
 
-def _merges(model: SentencePieceModel, vocab: dict[str, int]) -> list[tuple[str, str]]:
-    """Every way to make a piece of two others, the piece of the highest score first.
+def _read_trainer(model: SentencePieceModel, spec: dict[int, Any]) -> None:
+    model.model_type = spec.get(3, UNIGRAM)
+    model.whitespace_as_suffix = bool(spec.get(24, 0))
+    model.byte_fallback = bool(spec.get(35, 0))
 
-    SentencePiece merges the pair that makes the best piece; a merge list says the same by its order.
-    """
-    found: list[tuple[float, tuple[str, str]]] = []
-    for piece, score, kind in model.pieces:
-        if kind != _NORMAL:
-            continue
-        splits = [(piece[:at], piece[at:]) for at in range(1, len(piece))]
-        known = [pair for pair in splits if pair[0] in vocab and pair[1] in vocab]
-        known.sort(key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))
-        found.extend((-score, pair) for pair in known)
-    found.sort(key=lambda entry: entry[0])
-    return [pair for _, pair in found]
+
+def _read_normalizer(model: SentencePieceModel, spec: dict[int, Any]) -> None:
+    model.normalization = spec.get(1, b"").decode()
+    model.charsmap = bytes(spec.get(2, b""))
+    model.add_dummy_prefix = bool(spec.get(3, 1))
+    model.remove_extra_whitespaces = bool(spec.get(4, 1))
+    model.escape_whitespaces = bool(spec.get(5, 1))
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
@@ -134,9 +137,10 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
-    while True:
+    while shift < 64:
         byte = data[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if byte < 0x80:
             return value, at
+    raise ValueError("a number of more than 64 bits")

@@ -8,9 +8,15 @@ PAD = "<|pad|>"
 IM_START = "<|im_start|>"
 IM_END = "<|im_end|>"
 UNK = "<|unk|>"
+MASK = "<|mask|>"
 
 DEFAULT_SPECIAL_TOKENS = (BOS, EOS, PAD, IM_START, IM_END)
 """Ids 0 to 4 of every tokenizer trained here; a character tokenizer has ``<|unk|>`` as id 5."""
+
+
+def sentinel(number: int) -> str:
+    """The name of a sentinel, which stands for a span that T5's objective took out (Raffel et al. 2020, 3.1.4)."""
+    return f"<extra_id_{number}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +30,9 @@ class SpecialTokens:
     pad: str | None = None
     unk: str | None = None
     """Stands for text that the vocabulary cannot write; byte-level tokenizers need none."""
+    cls: str | None = None
+    """Begins a text for an encoder, whose last hidden state there stands for all of it."""
+    sep: str | None = None
+    """Ends a text for an encoder, and separates the two of a pair."""
+    mask: str | None = None
+    """Hides a token that a masked language model is to find."""

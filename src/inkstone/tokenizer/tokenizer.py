@@ -1,6 +1,7 @@
 """`Tokenizer`: the one object that turns text into ids and back, in training, evaluation and serving alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,36 @@ import tokenizers
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
-from inkstone.core.records import Message
-from inkstone.tokenizer.layout import TokenizerFiles, read_tokenizer, special_token_ids, write_tokenizer
+from inkstone.tokenizer.chat import ChatMessage, EncodedChat, RenderedChat, mask_of_spans, render_chat
+from inkstone.tokenizer.encoding import EncodedBatch, Encoding, PaddingSide, pad_batch
+from inkstone.tokenizer.layout import (
+    DEFAULT_TEMPLATE,
+    TokenizerFiles,
+    read_tokenizer,
+    special_token_ids,
+    write_tokenizer,
+)
 from inkstone.tokenizer.pretokenize import build_pre_tokenizer, cut_long_text
+from inkstone.tokenizer.segment import cut_to_room, encode_each, encode_ids, without_special_tokens
 from inkstone.tokenizer.special import SpecialTokens
+from inkstone.tokenizer.token_bytes import bytes_of_token
 
 LONG_TEXT = 1 << 18
 """Characters from which a text is tokenized in pieces (with the same ids), to bound memory."""
 
+NO_MAX_LENGTH = 10**9
+"""A ``model_max_length`` from here on means that there is none."""
+
+_SPACES = (
+    *((f" {mark}", mark) for mark in ".?!,"),
+    (" ' ", "'"),
+    *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
+)
+"""What ``clean_up_tokenization_spaces`` takes out of decoded text."""
+
 
 class Tokenizer:
-    """A `tokenizers.Tokenizer` with its special tokens and chat template."""
+    """A `tokenizers.Tokenizer` with its special tokens and chat templates."""
 
     def __init__(
         self,
@@ -27,21 +47,40 @@ class Tokenizer:
         special: SpecialTokens | None = None,
         chat_template: str | None = None,
         config: dict[str, Any] | None = None,
+        *,
+        named_templates: Mapping[str, str] | None = None,
+        originals: Mapping[str, bytes] | None = None,
     ) -> None:
         self.backend = backend
         self.special = special or SpecialTokens()
         self.chat_template = chat_template
+        self.named_templates = dict(named_templates or {})
+        """Further chat templates by name, such as ``tool_use``."""
         self._config = config or {}
+        self._originals = dict(originals or {})
 
     @classmethod
     def load(cls, path: StrPath) -> "Tokenizer":
-        """Load a folder in the Hugging Face layout, or a tokenizer.json alone.
+        """Load a folder in the Hugging Face layout, or a tokenizer.json or SentencePiece model alone.
 
         Raises:
-            InputError: there is no tokenizer.json, or it is damaged.
+            InputError: there is no tokenizer in it, or a damaged one, or one of a kind that is not known.
         """
+        from inkstone.tokenizer.marian import MarianTokenizer, is_marian
+
+        if is_marian(Path(path)):
+            return MarianTokenizer.load(path)
         files = read_tokenizer(Path(path))
-        return cls(files.backend, files.special, files.chat_template, dict(files.config))
+        named = dict(files.chat_templates)
+        default = named.pop(DEFAULT_TEMPLATE, None)
+        return cls(
+            files.backend,
+            files.special,
+            default,
+            dict(files.config),
+            named_templates=named,
+            originals=files.originals,
+        )
 
     @classmethod
     def from_tokenizers(
@@ -52,29 +91,47 @@ class Tokenizer:
         eos: str | None = None,
         pad: str | None = None,
         unk: str | None = None,
+        cls_token: str | None = None,
+        sep: str | None = None,
+        mask: str | None = None,
         chat_template: str | None = None,
     ) -> "Tokenizer":
         """Wrap a tokenizer of the `tokenizers` library, naming the special tokens that play a part."""
-        for token in (bos, eos, pad, unk):
+        special = SpecialTokens(bos, eos, pad, unk, cls_token, sep, mask)
+        for token in (bos, eos, pad, unk, cls_token, sep, mask):
             if token is not None and backend.token_to_id(token) is None:
                 raise InputError(f"{token!r} is not in the tokenizer's vocabulary")
-        return cls(backend, SpecialTokens(bos, eos, pad, unk), chat_template)
+        return cls(backend, special, chat_template)
 
     def save(self, folder: StrPath) -> None:
-        """Write tokenizer.json, tokenizer_config.json and chat_template.jinja into `folder`."""
-        write_tokenizer(Path(folder), TokenizerFiles(self.backend, self.special, self.chat_template, self._config))
+        """Write tokenizer.json, tokenizer_config.json and the chat templates into `folder`."""
+        templates = dict(self.named_templates)
+        if self.chat_template is not None:
+            templates[DEFAULT_TEMPLATE] = self.chat_template
+        files = TokenizerFiles(self.backend, self.special, templates, self._config, self._originals)
+        write_tokenizer(Path(folder), files)
+
+    @property
+    def target(self) -> "Tokenizer":
+        """The tokenizer of what the model writes: itself, but for Marian's, which has one for each language."""
+        return self
 
     def encode(self, text: str) -> list[int]:
         """The ids of a prompt, with what the post-processor adds (bos at the start, for tokenizers trained here).
 
         Special tokens written in the text count as such. Equal to ``AutoTokenizer.from_pretrained(folder)(text)`` of
-        `transformers`.
+        `transformers`, except that a bos or eos already written at the end where one is added stays alone.
         """
-        return _encode_batch(self.backend, [text], add_special_tokens=True)[0]
+        ids = self._vocabulary_ids(encode_ids(self._segmenter, [text], add_special_tokens=True)[0])
+        if ids[:2] == [self.bos_id] * 2 and self._adds(0, self.bos_id):
+            del ids[0]
+        if ids[-2:] == [self.eos_id] * 2 and self._adds(-1, self.eos_id):
+            del ids[-1]
+        return ids
 
     def encode_rendered(self, text: str) -> list[int]:
         """The ids of a rendered chat template: its special tokens count as such, and none is added."""
-        return _encode_batch(self.backend, [text], add_special_tokens=False)[0]
+        return self._vocabulary_ids(encode_ids(self._segmenter, [text], add_special_tokens=False)[0])
 
     def encode_plain(self, text: str) -> list[int]:
         """The ids of the text of a document: nothing is added, and what looks like a special token is text."""
@@ -88,29 +145,91 @@ class Tokenizer:
         """
         pieces = [list(self._cut(text)) for text in texts]
         flat = [piece for text_pieces in pieces for piece in text_pieces]
-        ids = iter(_encode_batch(self._plain, flat, add_special_tokens=False))
-        return [[token_id for _ in text_pieces for token_id in next(ids)] for text_pieces in pieces]
+        ids = iter(encode_ids(self._plain, flat, add_special_tokens=False))
+        return [self._vocabulary_ids([n for _ in text_pieces for n in next(ids)]) for text_pieces in pieces]
+
+    def encode_with_offsets(self, text: str, pair: str | None = None, *, add_special_tokens: bool = True) -> Encoding:
+        """The ids of a text, or of a pair in the model's form (BERT: ``[CLS] A [SEP] B [SEP]``), and where they lie.
+
+        Raises:
+            InputError: a text has a lone surrogate, which UTF-8 cannot write.
+        """
+        return self._encodings([text], None if pair is None else [pair], None, add_special_tokens)[0]
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        max_length: int | None = None,
+        truncation: bool = False,
+        add_special_tokens: bool = True,
+        padding_side: PaddingSide | None = None,
+        pad_to_multiple_of: int = 1,
+    ) -> EncodedBatch:
+        """Texts, or pairs of texts, as rows of one length.
+
+        Args:
+            texts: the first or only text of each row.
+            pairs: the second text of each row.
+            max_length: tokens a row may have, added ones included; `model_max_length` when truncating without it.
+            truncation: cut rows that are longer, of a pair the longer text first; else they are an error.
+            add_special_tokens: put around a text what the model expects there.
+            padding_side: where shorter rows are filled; `padding_side` of the tokenizer when not given.
+            pad_to_multiple_of: fill up to a multiple of this.
+
+        Raises:
+            InputError: a row is too long, padding is needed and there is no pad token, or a text is not UTF-8.
+        """
+        if pairs is not None and len(pairs) != len(texts):
+            raise InputError(f"{len(texts)} texts and {len(pairs)} pairs", remedy="give one of each for every row")
+        if max_length is None and truncation:
+            max_length = self.model_max_length
+        if truncation and max_length is None:
+            raise InputError("truncation without a length", remedy="give max_length")
+        rows = self._encodings(texts, pairs, max_length if truncation else None, add_special_tokens)
+        for n, row in enumerate(rows):
+            if max_length is not None and len(row) > max_length:
+                raise InputError(
+                    f"text {n} has {len(row):,} tokens, more than {max_length:,}",
+                    remedy="shorten it, or set truncation to cut it",
+                )
+        return pad_batch(rows, self.pad_id, padding_side or self.padding_side, pad_to_multiple_of)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of `ids`; bytes that are not UTF-8 become U+FFFD."""
-        return self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        if self._config.get("clean_up_tokenization_spaces") and not isinstance(
+            self.backend.model, tokenizers.models.BPE
+        ):
+            for written, meant in _SPACES:
+                text = text.replace(written, meant)
+        return text
 
-    def apply_chat_template(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
+    def apply_chat_template(
+        self, messages: Sequence[ChatMessage], add_generation_prompt: bool = False, **options: Any
+    ) -> str:
         """Render a conversation to text; its ids are ``encode_rendered(text)``.
+
+        Args:
+            messages: the conversation.
+            add_generation_prompt: end with what begins an assistant's turn.
+            **options: ``tools``, ``documents``, ``continue_final_message`` and variables of the template's own, as
+                `inkstone.tokenizer.chat.render_chat` has them; ``template``, the name of one of `named_templates`.
 
         Raises:
             InputError: this tokenizer has no chat template, or the template refuses the conversation.
         """
-        from inkstone.tokenizer.chat import render_chat
+        return self._render(messages, add_generation_prompt, **options).text
 
-        if self.chat_template is None:
-            raise InputError("this tokenizer has no chat template", remedy="add a chat_template.jinja to its folder")
-        tokens = {
-            f"{name}_token": token
-            for name in ("bos", "eos", "pad", "unk")
-            if (token := getattr(self.special, name)) is not None
-        }
-        return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **tokens)
+    def encode_chat(
+        self, messages: Sequence[ChatMessage], add_generation_prompt: bool = False, **options: Any
+    ) -> EncodedChat:
+        """Render a conversation to ids, and say which of them the assistant wrote. Arguments: `apply_chat_template`."""
+        chat = self._render(messages, add_generation_prompt, **options)
+        encoding = self.encode_with_offsets(chat.text, add_special_tokens=False)
+        mask = mask_of_spans(encoding.offsets, chat.generation_spans)
+        return EncodedChat(chat.text, encoding.ids, encoding.offsets, mask)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -145,21 +264,94 @@ class Tokenizer:
         """Id of the token for text that the vocabulary cannot write; None when it can write everything."""
         return self._id(self.special.unk)
 
+    @property
+    def mask_id(self) -> int | None:
+        """Id of the token that a masked language model fills in."""
+        return self._id(self.special.mask)
+
+    @property
+    def model_max_length(self) -> int | None:
+        """Tokens that the model was made for, as tokenizer_config.json says; None when it says nothing."""
+        length = self._config.get("model_max_length")
+        return int(length) if isinstance(length, int | float) and 0 < length < NO_MAX_LENGTH else None
+
+    @property
+    def padding_side(self) -> PaddingSide:
+        """Where shorter rows are filled, as tokenizer_config.json says; on the right when it says nothing."""
+        return "left" if self._config.get("padding_side") == "left" else "right"
+
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes that an id stands for, possibly a part of a character; a special token's are its name's."""
         token = self.backend.id_to_token(token_id)
         if token is None:
             raise InputError(f"id {token_id} is not in the vocabulary of {self.vocab_size}")
-        if self._is_byte_level and token not in self.special_tokens:
-            return bytes(_BYTE_OF[character] for character in token)
-        return token.encode()
+        return token.encode() if token_id in self._added_vocabulary else self._bytes_of(token)
 
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self.backend.token_to_id(token)
 
+    @property
+    def _segmenter(self) -> tokenizers.Tokenizer:
+        """What turns text into tokens."""
+        return self.backend
+
+    def _vocabulary_ids(self, ids: list[int]) -> list[int]:
+        """The segmenter's ids as those of the vocabulary."""
+        return ids
+
     @cached_property
-    def _is_byte_level(self) -> bool:
-        return "ByteLevel" in type(self.backend.decoder).__name__
+    def _added_ids(self) -> list[int]:
+        """What the post-processor puts around an empty text."""
+        return self._vocabulary_ids(self._segmenter.encode("").ids)
+
+    def _adds(self, at: int, token_id: int | None) -> bool:
+        return token_id is not None and bool(self._added_ids) and self._added_ids[at] == token_id
+
+    def _encodings(
+        self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None, add_special_tokens: bool
+    ) -> list[Encoding]:
+        first = encode_each(self._segmenter, texts)
+        second = [None] * len(first) if pairs is None else encode_each(self._segmenter, pairs)
+        added = self._segmenter.num_special_tokens_to_add(pairs is not None) if add_special_tokens else 0
+        room = None if max_length is None else max_length - added
+        if room is not None and room < 0:
+            raise InputError(f"max_length {max_length} has no room for {added} added tokens", remedy="set a larger one")
+        side = "left" if self._config.get("truncation_side") == "left" else "right"
+        rows = []
+        for one, other in zip(first, second, strict=True):
+            num_truncated = 0 if room is None else cut_to_room(one, other, room, side)
+            whole = self._segmenter.post_process(one, other, add_special_tokens)
+            ids = self._vocabulary_ids(whole.ids)
+            rows.append(Encoding(ids, whole.offsets, whole.type_ids, whole.sequence_ids, num_truncated))
+        return rows
+
+    def _render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool, **options: Any) -> RenderedChat:
+        name = options.pop("template", None)
+        template = self._template(name, with_tools=options.get("tools") is not None)
+        parts = {f"{part.name}_token": getattr(self.special, part.name) for part in fields(SpecialTokens)}
+        tokens = {name: token for name, token in parts.items() if token is not None}
+        return render_chat(template, messages, add_generation_prompt=add_generation_prompt, **{**tokens, **options})
+
+    def _template(self, name: str | None, *, with_tools: bool) -> str:
+        if name is not None and name != DEFAULT_TEMPLATE:
+            if name not in self.named_templates:
+                known = ", ".join(sorted(self.named_templates)) or "none"
+                raise InputError(f"no chat template is named {name!r}", remedy=f"known names: {known}")
+            return self.named_templates[name]
+        if name is None and with_tools and "tool_use" in self.named_templates:
+            return self.named_templates["tool_use"]
+        if self.chat_template is None:
+            raise InputError("this tokenizer has no chat template", remedy="add a chat_template.jinja to its folder")
+        return self.chat_template
+
+    @cached_property
+    def _added_vocabulary(self) -> Mapping[int, tokenizers.AddedToken]:
+        added: Mapping[int, tokenizers.AddedToken] = self.backend.get_added_tokens_decoder()
+        return added
+
+    @cached_property
+    def _bytes_of(self) -> Callable[[str], bytes]:
+        return bytes_of_token(self.backend)
 
     @cached_property
     def _is_ours(self) -> bool:
@@ -169,41 +361,9 @@ class Tokenizer:
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
-        plain = tokenizers.Tokenizer.from_str(self.backend.to_str())
-        plain.encode_special_tokens = True
-        return plain
+        return without_special_tokens(self._segmenter)
 
     def _cut(self, text: str) -> list[str]:
         if len(text) < LONG_TEXT or not self._is_ours:
             return [text]
         return list(cut_long_text(text, LONG_TEXT // 2))
-
-
-def _encode_batch(backend: tokenizers.Tokenizer, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
-    try:
-        encodings = backend.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
-    except TypeError:  # what the library makes of a text that is not UTF-8
-        for text in texts:
-            _check_surrogates(text)
-        raise
-    return [encoding.ids for encoding in encodings]
-
-
-def _check_surrogates(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"character {error.start} is a lone surrogate (U+{ord(text[error.start]):04X}), which no text may contain",
-            remedy="read the text again with its right encoding",
-        ) from None
-
-
-def _bytes_of_printable() -> dict[str, int]:
-    """GPT-2's printable alphabet for bytes: itself where printable, else the characters from U+0100 on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
-
-
-_BYTE_OF = _bytes_of_printable()
