@@ -1,0 +1,229 @@
+"""Marian, BART and mBART: the contract of encoder–decoders, and the same results as `transformers`, both ways."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+)
+
+from inkstone.checkpoint import load_model, save_checkpoint
+from inkstone.checkpoint.families import family_named
+from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.nn.layers.embedding import sinusoids
+from inkstone.nn.models.base import EncoderDecoder
+from inkstone.nn.models.transformer import Transformer
+from tests.nn import contract
+from tests.tiny_models import tiny_tokenizer
+
+SHAPE = {
+    "vocab_size": 320,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 96,
+    "pad_token_id": 2,
+    "eos_token_id": 1,
+    "bos_token_id": 0,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+}
+CLASSES = {
+    "marian": (MarianConfig, MarianMTModel),
+    "bart": (BartConfig, BartForConditionalGeneration),
+    "mbart": (MBartConfig, MBartForConditionalGeneration),
+}
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "marian as OPUS-MT": ("marian", {"scale_embedding": True, "activation_function": "swish"}),
+    "marian, unscaled, relu": ("marian", {"activation_function": "relu"}),
+    "marian, two embeddings": ("marian", {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 320}),
+    "bart": ("bart", {}),
+    "mbart": ("mbart", {"scale_embedding": True}),
+}
+SOURCE = torch.randint(5, 320, (3, 20), generator=torch.Generator().manual_seed(5))
+TARGET = torch.randint(5, 320, (3, 12), generator=torch.Generator().manual_seed(6))
+MASK = contract.padding_mask((20, 13, 4), 20, left=False)
+
+variants = pytest.mark.parametrize(("model_type", "changes"), VARIANTS.values(), ids=VARIANTS)
+
+
+def oracle(model_type: str, changes: dict[str, Any], seed: int = 0) -> Any:
+    """A random model of `transformers`, every parameter and the bias of the logits random."""
+    torch.manual_seed(seed)
+    config_class, model_class = CLASSES[model_type]
+    model = model_class(config_class(**SHAPE | changes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        model.final_logits_bias.normal_(0.0, 0.5)
+    return model
+
+
+def from_oracle(folder: Path, theirs: Any, dtype: str = "float32") -> Transformer:
+    theirs.save_pretrained(folder)
+    model = load_model(folder, device="cpu", dtype=dtype)
+    assert isinstance(model, Transformer)
+    return model
+
+
+@pytest.mark.parametrize("check", contract.ENCODER_DECODER, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("variant", ["marian as OPUS-MT", "marian, two embeddings", "bart", "mbart"])
+def test_contract(tmp_path: Path, check: contract.Check[EncoderDecoder], variant: str) -> None:
+    check(from_oracle(tmp_path, oracle(*VARIANTS[variant])))
+
+
+@variants
+def test_logits_and_attentions_equal_those_of_transformers(
+    tmp_path: Path, model_type: str, changes: dict[str, Any]
+) -> None:
+    theirs = oracle(model_type, changes)
+    model = from_oracle(tmp_path, theirs)
+    theirs.set_attn_implementation("eager")
+    expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET, output_attentions=True)
+    torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected.logits, atol=1e-4, rtol=0)
+    own: list[Tensor] = []
+    cross: list[Tensor] = []
+    encoder: list[Tensor] = []
+    states = model.encode(SOURCE, attention_mask=MASK, output_attentions=encoder)
+    model.decode(TARGET, states, encoder_mask=MASK, output_attentions=own, output_cross_attentions=cross)
+    real = MASK[:, None, :, None].bool()  # queries that are padding attend as they like
+    for ours, hf in zip(encoder, expected.encoder_attentions, strict=True):
+        torch.testing.assert_close(ours * real, hf * real, atol=1e-5, rtol=0)
+    for ours, hf in zip((*own, *cross), (*expected.decoder_attentions, *expected.cross_attentions), strict=True):
+        torch.testing.assert_close(ours, hf, atol=1e-5, rtol=0)
+
+
+@variants
+def test_bfloat16_logits_equal_those_of_transformers(tmp_path: Path, model_type: str, changes: dict[str, Any]) -> None:
+    theirs = oracle(model_type, changes).to(torch.bfloat16)
+    model = from_oracle(tmp_path, theirs, "bfloat16")
+    with torch.inference_mode():
+        expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits.float()
+        difference = model(SOURCE, TARGET, MASK) - expected
+    assert difference.norm() <= 2e-2 * expected.norm()
+
+
+@variants
+def test_transformers_loads_what_is_saved_here(tmp_path: Path, model_type: str, changes: dict[str, Any]) -> None:
+    model = from_oracle(tmp_path / "theirs", oracle(model_type, changes))
+    save_checkpoint(tmp_path / "ours", model, tiny_tokenizer())
+    theirs, report = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "ours", dtype="auto", output_loading_info=True)
+    assert not any(report.values()), report
+    assert isinstance(theirs, CLASSES[model_type][1])
+    assert theirs.config.decoder_start_token_id == theirs.generation_config.decoder_start_token_id == 2
+    with torch.inference_mode():
+        expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits
+        torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected, atol=1e-4, rtol=0)
+
+
+@variants
+def test_training_gradients_equal_those_of_transformers(
+    tmp_path: Path, model_type: str, changes: dict[str, Any]
+) -> None:
+    theirs = oracle(model_type, changes)
+    model = from_oracle(tmp_path, theirs)
+    for logits in (
+        model(SOURCE, TARGET, MASK),
+        theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits,
+    ):
+        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TARGET[:, 1:].flatten()).backward()
+    expected = dict(theirs.named_parameters())
+    for name, parameter in model.named_parameters():
+        if name != "final_logits_bias":  # a constant there, trained here as in Marian itself
+            torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_two_vocabularies_of_different_sizes(tmp_path: Path) -> None:
+    changes = {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 77}
+    theirs = oracle("marian", changes)
+    model = from_oracle(tmp_path, theirs)
+    target = TARGET % 77
+    expected = theirs(SOURCE, decoder_input_ids=target).logits
+    assert expected.shape[-1] == 77
+    torch.testing.assert_close(model(SOURCE, target), expected, atol=1e-4, rtol=0)
+
+
+def test_tables_of_sinusoids_in_older_files_are_no_weights(tmp_path: Path) -> None:
+    model = from_oracle(tmp_path, oracle("marian", {}))
+    tensors = load_file(tmp_path / "model.safetensors")
+    for stack in ("encoder", "decoder"):
+        tensors[f"model.{stack}.embed_positions.weight"] = torch.zeros(96, 32)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    again = load_model(tmp_path, device="cpu")
+    with torch.inference_mode():
+        assert torch.equal(again(SOURCE, TARGET), model(SOURCE, TARGET))
+
+
+def test_sinusoids_are_those_of_the_paper() -> None:
+    table = sinusoids(50, 8)
+    for position in (0, 1, 7, 49):
+        for pair in range(4):
+            angle = position / 10_000 ** (2 * pair / 8)
+            assert table[position, pair].item() == pytest.approx(math.sin(angle), abs=1e-6)
+            assert table[position, 4 + pair].item() == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+def test_initial_weights_follow_the_papers(tmp_path: Path) -> None:
+    model = from_oracle(tmp_path, oracle("marian", {"d_model": 64, "encoder_ffn_dim": 192, "vocab_size": 2000}))
+    model.init_weights(torch.Generator().manual_seed(1))
+    assert model.model.shared.weight.std().item() == pytest.approx(64**-0.5, rel=0.02)
+    matrix = model.model.encoder.layers[0].fc1.weight
+    assert matrix.abs().max().item() <= math.sqrt(6 / (64 + 192))
+    assert matrix.std().item() == pytest.approx(math.sqrt(2 / (64 + 192)), rel=0.03)
+    assert not model.final_logits_bias.any()
+    assert (model.model.decoder.layers[2].final_layer_norm.weight == 1).all()
+
+
+def test_dropout_is_for_training_only(tmp_path: Path) -> None:
+    model = from_oracle(tmp_path, oracle("marian", {"dropout": 0.5}))
+    with torch.inference_mode():
+        assert torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
+        model.train()
+        assert not torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
+
+
+@variants
+def test_configs_survive_the_way_to_hugging_face_and_back(model_type: str, changes: dict[str, Any]) -> None:
+    family = family_named(model_type)
+    config = family.from_hf(SHAPE | changes)
+    assert family.from_hf(family.to_hf(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"d_model": 30}, "d_model 30 is not a multiple of encoder_attention_heads 4"),
+        ({"decoder_start_token_id": 320}, "not in the target's vocabulary"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings False is not supported"),
+        ({"activation_function": "mish"}, "activation_function"),
+        ({"encoder_layers": 0}, "encoder_layers"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        family_named("marian").from_hf(SHAPE | changes)
+
+
+def test_a_folder_with_another_shape_is_refused(tmp_path: Path) -> None:
+    from_oracle(tmp_path, oracle("marian", {}))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"decoder_ffn_dim": 44}))
+    with pytest.raises(CheckpointError, match=r"fc1.*config.json asks for"):
+        load_model(tmp_path)
