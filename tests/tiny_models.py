@@ -1,5 +1,7 @@
 """Tiny random models and a tiny tokenizer, made in milliseconds."""
 
+from typing import TypeVar
+
 import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -61,9 +63,16 @@ def tiny_config(**changes: object) -> LlamaConfig:
 
 def tiny_model(seed: int = 0, **changes: object) -> LlamaForCausalLM:
     """A random model with logits far from uniform, every parameter (norms and biases too) random."""
-    model = LlamaForCausalLM(tiny_config(**changes))
+    return randomized(LlamaForCausalLM(tiny_config(**changes)), seed).eval()
+
+
+M = TypeVar("M", bound=torch.nn.Module)
+
+
+def randomized(model: M, seed: int = 0) -> M:
+    """The same model with every parameter random: those of norms around 1, all others around 0."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(1.0 if "norm" in name else 0.0, 0.3, generator=generator)
-    return model.eval()
+    return model

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.nn.generate import Batch, generate, generate_naive, stream
+from inkstone.nn.generate import Batch, generate, generate_batch, generate_naive, stream
 from inkstone.nn.sampling import SamplingParams
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
@@ -147,9 +147,59 @@ def test_stop_strings_need_decode() -> None:
 
 def test_finished_sequences_are_not_computed_any_more() -> None:
     model = tiny_model()
-    batch = Batch(model, PROMPT, SamplingParams(seed=6, num_return_sequences=4, temperature=1.0))
+    batch = Batch(model, [PROMPT], SamplingParams(seed=6, num_return_sequences=4, temperature=1.0))
     batch.step()[2].finish_reason = "stop"
     sizes = []
     model.model.register_forward_pre_hook(lambda module, args, kwargs: sizes.append(args[0].shape), with_kwargs=True)
     assert [completion.index for completion in batch.step()] == [0, 1, 3]
     assert sizes == [(3, 1)]
+
+
+PROMPTS = [[0, 17, 250, 31, 99], [7], list(range(60, 90)), [0, 17, 250, 31, 99]]
+
+
+@pytest.mark.parametrize("changes", PARAMS, ids=str)
+@pytest.mark.parametrize("shape", [{}, {"model_type": "mistral", "sliding_window": 8}], ids=str)
+def test_prompts_of_a_batch_are_completed_as_if_alone(shape: dict[str, object], changes: dict[str, object]) -> None:
+    model = tiny_model(**shape)
+    params = SamplingParams.model_validate({"max_new_tokens": 40, "seed": 1, **changes})
+    stop_ids = set(range(0, 320, 40))
+    batch = generate_batch(model, PROMPTS, params, stop_ids=stop_ids)
+    for number, (prompt, completions) in enumerate(zip(PROMPTS, batch, strict=True)):
+        naive = generate_naive(model, prompt, params, stop_ids=stop_ids)
+        assert [completion.token_ids for completion in completions] == naive
+        alone = generate(model, prompt, params, stop_ids=stop_ids)
+        assert [each.finish_reason for each in completions] == [each.finish_reason for each in alone]
+        assert {completion.prompt for completion in completions} == {number}
+
+
+def test_texts_and_stop_strings_of_a_batch() -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    params = SamplingParams(seed=9, temperature=1.5, max_new_tokens=30)
+    whole = generate_batch(model, PROMPTS, params, decode=tokenizer.decode)
+    assert [each[0].text for each in whole] == [
+        generate(model, prompt, params, decode=tokenizer.decode)[0].text for prompt in PROMPTS
+    ]
+    stop = whole[2][0].text[8:11]
+    stopped = generate_batch(model, PROMPTS, params.model_copy(update={"stop": (stop,)}), decode=tokenizer.decode)
+    assert stopped[2][0].text == whole[2][0].text[: whole[2][0].text.index(stop)]
+    assert stopped[2][0].finish_reason == "stop"
+
+
+def test_each_prompt_of_a_batch_has_its_own_room() -> None:
+    model = tiny_model()
+    params = SamplingParams(temperature=0, max_new_tokens=20)
+    long, short = generate_batch(model, [[5] * 60, [5] * 3], params)
+    assert (len(long[0].token_ids), long[0].finish_reason) == (4, "context")
+    assert (len(short[0].token_ids), short[0].finish_reason) == (20, "length")
+
+
+def test_without_a_seed_equal_prompts_differ() -> None:
+    first, second = generate_batch(tiny_model(), [PROMPT, PROMPT], SamplingParams(temperature=1, max_new_tokens=20))
+    assert first[0].token_ids != second[0].token_ids
+
+
+def test_prompts_of_a_batch_are_checked_by_number() -> None:
+    with pytest.raises(InputError, match=r"prompt 2: .*no tokens"):
+        generate_batch(tiny_model(), [PROMPT, []], SamplingParams(max_new_tokens=1))
+    assert generate_batch(tiny_model(), [], SamplingParams(max_new_tokens=1)) == []

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.models.base import Decoder
@@ -21,7 +22,9 @@ class Completion:
     """One completion of a prompt, growing until `finish_reason` is set."""
 
     index: int
-    """Its number among the completions of the prompt."""
+    """Its number among the completions of its prompt."""
+    prompt: int = 0
+    """The number of its prompt."""
     token_ids: list[int] = field(default_factory=list)
     """Tokens drawn, without the stop token; those of a stop string are here, though its text is not."""
     text: str = ""
@@ -63,7 +66,7 @@ def generate(
     stop_ids: Collection[int] = (),
     decode: Decode | None = None,
 ) -> list[Completion]:
-    """Complete a prompt `params.num_return_sequences` times, all at once, with a KV cache.
+    """Complete a prompt `params.num_return_sequences` times, all at once, with a cache.
 
     Args:
         model: a decoder.
@@ -76,9 +79,26 @@ def generate(
         InputError: the prompt is empty or fills the model's context.
         ConfigError: stop strings are given, but `decode` is not.
     """
-    pieces = stream(model, prompt_ids, params, stop_ids=stop_ids, decode=decode)
-    completions = {completion.index: completion for completion, _ in pieces}
-    return [completions[index] for index in sorted(completions)]
+    return generate_batch(model, [prompt_ids], params, stop_ids=stop_ids, decode=decode)[0]
+
+
+def generate_batch(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    *,
+    stop_ids: Collection[int] = (),
+    decode: Decode | None = None,
+) -> list[list[Completion]]:
+    """The completions of each of several prompts, which may differ in length, computed together.
+
+    They are those that `generate` gives for each prompt alone, up to rounding. Arguments and errors are those of
+    `generate`; an error names the number of its prompt.
+    """
+    batch = _new_batch(model, prompts, params, stop_ids, decode)
+    for _ in _pieces(batch, prompts, params, decode):
+        pass
+    return batch.completions
 
 
 def stream(
@@ -93,17 +113,32 @@ def stream(
 
     A piece may be empty; the last one of each completion comes with its `finish_reason`.
     """
+    batch = _new_batch(model, [prompt_ids], params, stop_ids, decode)
+    return _pieces(batch, [prompt_ids], params, decode)
+
+
+def _new_batch(
+    model: Decoder,
+    prompts: Sequence[Sequence[int]],
+    params: SamplingParams,
+    stop_ids: Collection[int],
+    decode: Decode | None,
+) -> "Batch":
     if params.stop and decode is None:
         raise ConfigError("stop strings need decode", where="stop", remedy="pass the tokenizer's decode")
-    batch = Batch(model, prompt_ids, params, stop_ids)
-    texts = [TextStream(decode or _no_text, prompt_ids, params.stop) for _ in range(params.num_return_sequences)]
-    return _pieces(batch, texts)
+    return Batch(model, prompts, params, stop_ids)
 
 
-def _pieces(batch: "Batch", texts: list[TextStream]) -> Iterator[tuple[Completion, str]]:
+def _pieces(
+    batch: "Batch", prompts: Sequence[Sequence[int]], params: SamplingParams, decode: Decode | None
+) -> Iterator[tuple[Completion, str]]:
+    texts = [
+        [TextStream(decode or _no_text, prompt_ids, params.stop) for _ in range(params.num_return_sequences)]
+        for prompt_ids in prompts
+    ]
     while batch.running:
         for completion in batch.step():
-            text = texts[completion.index]
+            text = texts[completion.prompt][completion.index]
             piece = "" if completion.finish_reason == "eos" else text.push(completion.token_ids[-1])
             if text.stopped:
                 completion.finish_reason = "stop"
@@ -117,7 +152,7 @@ def _no_text(token_ids: Sequence[int]) -> str:
     return ""
 
 
-def check_prompt(model: Decoder, prompt_ids: Sequence[int]) -> int:
+def check_prompt(model: Decoder, prompt_ids: Sequence[int], where: str = "prompt") -> int:
     """The number of tokens that fit into the model's context after a prompt.
 
     Raises:
@@ -125,32 +160,42 @@ def check_prompt(model: Decoder, prompt_ids: Sequence[int]) -> int:
     """
     context = model.context
     if not prompt_ids:
-        raise InputError("the prompt has no tokens", where="prompt", remedy="give at least one character")
+        raise InputError("the prompt has no tokens", where=where, remedy="give at least one character")
     if len(prompt_ids) >= context:
         raise InputError(
             f"the prompt has {len(prompt_ids):,} tokens, but the model's context is {context:,} and must hold one more",
-            where="prompt",
+            where=where,
             remedy="shorten the prompt, or use a model with a longer context",
         )
     return context - len(prompt_ids)
 
 
 class Batch:
-    """Completions of one prompt that grow together, one token each a step."""
+    """Completions of one or several prompts that grow together, one token each a step."""
 
     def __init__(
-        self, model: Decoder, prompt_ids: Sequence[int], params: SamplingParams, stop_ids: Collection[int] = ()
+        self,
+        model: Decoder,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        stop_ids: Collection[int] = (),
     ) -> None:
-        room = check_prompt(model, prompt_ids)
+        names = ["prompt"] if len(prompts) == 1 else [f"prompt {number}" for number in range(1, len(prompts) + 1)]
+        self._rooms = [check_prompt(model, ids, name) for ids, name in zip(prompts, names, strict=True)]
         self._model = model
         self._params = params.with_seed()
+        self._is_seeded = params.seed is not None
         self._stop_ids = frozenset(stop_ids)
-        self._limit = min(params.max_new_tokens, room)
-        self._limit_reason: FinishReason = "length" if params.max_new_tokens <= room else "context"
         self._processors = logits_processors(params)
-        self._rows = [Completion(index) for index in range(params.num_return_sequences)]
-        self._input_ids = torch.tensor([prompt_ids], device=model.device)
-        self._cache = model.new_cache(len(prompt_ids) + self._limit)
+        self.completions = [
+            [Completion(index, number) for index in range(params.num_return_sequences)]
+            for number in range(len(prompts))
+        ]
+        """Of each prompt."""
+        self._rows = [completion for each in self.completions for completion in each]
+        self._input_ids, self._attention_mask = _left_padded(prompts, model.device)
+        most = max((min(params.max_new_tokens, room) for room in self._rooms), default=0)
+        self._cache = model.new_cache(self._input_ids.shape[1] + most)
         self._num_steps = 0
 
     @property
@@ -164,17 +209,24 @@ class Batch:
         logits = self._prefill() if self._num_steps == 0 else self._decode()
         for process in self._processors:
             logits = process(self._input_ids, logits)
-        tokens = choose_tokens(logits, self._params, [each.index for each in self._rows], self._num_steps)
+        tokens = choose_tokens(logits, self._params, [self._stream_of(each) for each in self._rows], self._num_steps)
         self._num_steps += 1
         self._input_ids = torch.cat((self._input_ids, self._input_ids.new_tensor(tokens).unsqueeze(1)), dim=1)
+        if self._attention_mask is not None:
+            self._attention_mask = F.pad(self._attention_mask, (0, 1), value=1)
         for completion, token in zip(self._rows, tokens, strict=True):
             self._extend(completion, token)
         return list(self._rows)
 
+    def _stream_of(self, completion: Completion) -> int:
+        """Number of a completion's random stream: with a seed, the one it would have if its prompt were alone."""
+        earlier = 0 if self._is_seeded else completion.prompt * self._params.num_return_sequences
+        return earlier + completion.index
+
     def _prefill(self) -> Tensor:
-        """Read the prompt once, then let every completion start from its keys and values; logits (B, V)."""
+        """Read every prompt once, then let each completion start from what is remembered of it; logits (B, V)."""
         logits = self._last_logits(self._input_ids)
-        rows = torch.zeros(len(self._rows), dtype=torch.long, device=logits.device)
+        rows = torch.tensor([completion.prompt for completion in self._rows], device=logits.device)
         self._keep(rows)
         return logits[rows]
 
@@ -187,18 +239,37 @@ class Batch:
         return self._last_logits(self._input_ids[:, -1:])
 
     def _last_logits(self, input_ids: Tensor) -> Tensor:
-        hidden_states = self._model.hidden_states(input_ids, cache=self._cache)
+        hidden_states = self._model.hidden_states(
+            input_ids, cache=self._cache, attention_mask=self._attention_mask
+        )
         return self._model.logits(hidden_states[:, -1])
 
     def _keep(self, rows: Tensor) -> None:
         if rows.tolist() != list(range(len(self._input_ids))):
             self._cache.reorder(rows)
             self._input_ids = self._input_ids[rows]
+            if self._attention_mask is not None:
+                self._attention_mask = self._attention_mask[rows]
 
     def _extend(self, completion: Completion, token: int) -> None:
         if token in self._stop_ids:
             completion.finish_reason = "eos"
             return
         completion.token_ids.append(token)
-        if len(completion.token_ids) == self._limit:
-            completion.finish_reason = self._limit_reason
+        room, wanted = self._rooms[completion.prompt], self._params.max_new_tokens
+        if len(completion.token_ids) == min(room, wanted):
+            completion.finish_reason = "length" if wanted <= room else "context"
+
+
+def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Prompts as one (B, T), each ending in the last column, and their attention mask where any is padded.
+
+    The padding repeats the prompt's own first token, so that logits processors see no token that is not in it.
+    """
+    longest = max(map(len, prompts), default=0)
+    padding = [longest - len(prompt_ids) for prompt_ids in prompts]
+    rows = [[*prompt_ids[:1] * size, *prompt_ids] for prompt_ids, size in zip(prompts, padding, strict=True)]
+    input_ids = torch.tensor(rows, dtype=torch.long, device=device).view(len(rows), longest)
+    if not any(padding):
+        return input_ids, None
+    return input_ids, (torch.arange(longest, device=device) >= input_ids.new_tensor(padding).unsqueeze(1)).long()
