@@ -13,22 +13,28 @@ FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
 
 
-def locate(path_or_id: StrPath) -> Path:
+def locate(path_or_id: StrPath, revision: str | None = None) -> Path:
     """The local folder of a model.
 
     Args:
         path_or_id: a folder, or a hub id `owner/name`, with `@revision` for a branch, tag or commit. A hub model
-            is downloaded once and then read from the cache of `huggingface_hub`, also without a network.
+            is downloaded once and then read from the cache of `huggingface_hub` (`HF_HOME`), also without a network
+            (`HF_HUB_OFFLINE=1` never asks for one).
+        revision: of a hub model, instead of `@revision`. A commit's full hash pins the files for good.
 
     Raises:
-        CheckpointError: no such folder, no such hub model, or the hub cannot be reached.
+        CheckpointError: no such folder, no such hub model, or the hub cannot be reached; or a revision of a folder.
     """
     path = Path(path_or_id).expanduser()
-    if path.exists():
-        return path
     name = os.fspath(path_or_id)
+    if path.exists():
+        if revision is not None:
+            raise CheckpointError("a folder has no revisions", where=path, remedy="leave out the revision")
+        return path
     if _HUB_ID.match(name) and not path.parent.exists():
-        return download(name)
+        if revision is not None and "@" in name:
+            raise CheckpointError("names two revisions", where=name, remedy="give only one")
+        return download(name if revision is None else f"{name}@{revision}")
     raise CheckpointError(
         "no such model folder", where=path, remedy="check the path; a hub model is given as owner/name"
     )

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from inkstone.checkpoint.card import model_card
 from inkstone.checkpoint.families import architecture_of, family_named
-from inkstone.checkpoint.weights import WEIGHTS, write_safetensors
+from inkstone.checkpoint.weights import MAX_SHARD_SIZE, write_weights
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import StrPath, atomic_file, write_json
 from inkstone.nn.models.base import Model
@@ -30,6 +30,7 @@ def save_checkpoint(
     generation: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
+    max_shard_size: int | str = MAX_SHARD_SIZE,
 ) -> None:
     """Write weights, config, tokenizer, generation config and model card; each file appears whole or not at all.
 
@@ -37,12 +38,15 @@ def save_checkpoint(
         folder: made when missing; files of other names in it are left alone.
         model: compiled models are accepted.
         tokenizer: the one the model was trained with.
-        generation: further keys of generation_config.json, such as `temperature` or `top_p`.
+        generation: further keys of generation_config.json, such as `temperature` or `top_p`; those that the model
+            was loaded with (`model.generation_config`) are kept as they are not given here.
         training: how the model was trained, name → value, for the model card.
         dtype: of the saved weights, by default that of the model.
+        max_shard_size: largest weights file, such as `5GB` or a number of bytes; larger weights go into several.
 
     Raises:
         CheckpointError: the tokenizer has more tokens than the model.
+        ConfigError: `max_shard_size` is no size.
         ResourceError: the disk is full.
     """
     folder = Path(folder)
@@ -50,9 +54,9 @@ def save_checkpoint(
     check_vocabulary(model, tokenizer, folder)
     dtype = dtype or model.dtype
     folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / WEIGHTS, {name: value.to(dtype) for name, value in saved_tensors(model).items()})
+    write_weights(folder, saved_tensors(model), dtype, max_shard_size)
     tokenizer.save(folder)
-    write_json(folder / GENERATION_CONFIG, generation_config(tokenizer) | dict(generation or {}))
+    write_json(folder / GENERATION_CONFIG, generation_config(model, tokenizer) | dict(generation or {}))
     with atomic_file(folder / CARD, "w") as file:
         file.write(model_card(model, tokenizer, dtype_name(dtype), training))
     write_json(folder / CONFIG, hf_config(model, tokenizer, dtype))
@@ -74,24 +78,30 @@ def hf_config(model: Model, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[st
         "pad_token_id": tokenizer.pad_id,
         "dtype": dtype_name(dtype),
         "torch_dtype": dtype_name(dtype),
-        **family.to_hf(model.config),
+        **family.keys(model),
     }
 
 
-def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The keys of generation_config.json: sampling on, stopping at the end of a document or of a chat message."""
+def generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
+    """The keys of generation_config.json: those that the model came with, or else sampling on.
+
+    Completions stop at the end of a document, of a chat message, or where the model's own list says so.
+    """
     return {
         "do_sample": True,
+        **model.generation_config,
         "bos_token_id": tokenizer.bos_id,
-        "eos_token_id": stop_ids(tokenizer),
+        "eos_token_id": stop_ids(tokenizer, model),
         "pad_token_id": tokenizer.pad_id,
     }
 
 
-def stop_ids(tokenizer: Tokenizer) -> list[int]:
-    """Tokens that end a completion: end of document and, in chat models, end of message."""
+def stop_ids(tokenizer: Tokenizer, model: Model | None = None) -> list[int]:
+    """Tokens that end a completion: end of document, in chat models end of message, and the model's own list."""
     ends = [tokenizer.eos_id, *(tokenizer.special_tokens.get(name) for name in END_OF_TURN)]
-    return sorted({token for token in ends if token is not None})
+    own = model.generation_config.get("eos_token_id") if model is not None else None
+    ends += own if isinstance(own, list) else [own]
+    return sorted({token for token in ends if type(token) is int and 0 <= token < tokenizer.vocab_size})
 
 
 def check_vocabulary(model: Model, tokenizer: Tokenizer, folder: Path) -> None:
@@ -107,8 +117,3 @@ def check_vocabulary(model: Model, tokenizer: Tokenizer, folder: Path) -> None:
 def dtype_name(dtype: torch.dtype) -> str:
     """`torch.float32` → `float32`, as config.json has it."""
     return str(dtype).removeprefix("torch.")
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Number of values in a model's parameters, shared ones counted once."""
-    return sum(parameter.numel() for parameter in model.parameters())

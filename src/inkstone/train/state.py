@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from inkstone.checkpoint.weights import read_safetensors, write_safetensors
+from inkstone.checkpoint.safetensors_file import read_safetensors
+from inkstone.checkpoint.weights import write_safetensors
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import atomic_folder, read_json, remove_stale_temporaries, write_json
 

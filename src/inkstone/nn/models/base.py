@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
@@ -35,6 +36,8 @@ class Model(nn.Module, ABC):
     """A network under Hugging Face's parameter names."""
 
     config: ModelConfig
+    generation_config: Mapping[str, Any] = MappingProxyType({})
+    """Keys of generation_config.json that came with the weights; kept when the model is saved again."""
 
     @property
     def tied_weights(self) -> Mapping[str, str]:
