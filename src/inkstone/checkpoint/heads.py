@@ -34,7 +34,7 @@ def with_head(model: Model, head: HeadConfig, generator: torch.Generator | None 
             f"a {family.model_type} model cannot have a {head.kind} head", remedy=f"heads of this family: {kinds}"
         )
     config = layout.configure(family.for_file(model.config, ()))
-    backbone = _backbone(model, layout)
+    backbone = _backbone(model, family.prefix.removesuffix("."))
     if config != model.config:
         backbone = _rebuilt(backbone, layout.backbone(config), config.initializer_range, generator)
     headed = HeadedModel(config, head, layout, backbone)
@@ -42,9 +42,11 @@ def with_head(model: Model, head: HeadConfig, generator: torch.Generator | None 
     return headed.to(device=model.device, dtype=model.dtype).train(model.training)
 
 
-def _backbone(model: Model, layout: HeadLayout) -> nn.Module:
-    """The part of the model that the head reads: the outermost module of the layout's class."""
-    return next(module for module in model.modules() if isinstance(module, layout.backbone))
+def _backbone(model: Model, prefix: str) -> nn.Module:
+    """The part of the model that a head reads; a model without a head is all backbone."""
+    if isinstance(model, HeadedModel):
+        return model.backbone
+    return next((child for name, child in model.named_children() if name == prefix), model)
 
 
 def _rebuilt(backbone: nn.Module, new: nn.Module, std: float, generator: torch.Generator | None) -> nn.Module:

@@ -67,8 +67,8 @@ class HeadLayout:
     """How one class of `transformers` puts a head on a backbone."""
 
     kind: HeadKind
-    backbone: type[nn.Module]
-    """Everything below the head: made from a config, called with token ids (B, T), it gives hidden states (B, T, C)."""
+    backbone: Callable[[Any], nn.Module]
+    """Config → everything below the head; called with token ids (B, T) it gives hidden states (B, T, C)."""
     prefix: str
     """Name of the backbone in the model."""
     head: str

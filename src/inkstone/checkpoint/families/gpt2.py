@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError
 from inkstone.nn.layers.activation import ACTIVATIONS
@@ -73,5 +74,13 @@ def _renamed(name: str) -> str | None:
 
 
 GPT2 = ModelFamily(
-    "gpt2", _from_hf, _to_hf, {"GPT2LMHeadModel": GPT2LMHeadModel}, renamed=_renamed, prefix="transformer."
+    "gpt2",
+    _from_hf,
+    _to_hf,
+    {
+        "GPT2LMHeadModel": GPT2LMHeadModel,
+        **decoder_heads("GPT2", GPT2LMHeadModel, prefix="transformer", token_head="classifier"),
+    },
+    renamed=_renamed,
+    prefix="transformer.",
 )

@@ -1,6 +1,6 @@
 """Heads in Hugging Face's layout: class names, parameter names, and labels in config.json."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import nn
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError
 from inkstone.nn.heads import HeadConfig, HeadKind, HeadLayout
-from inkstone.nn.models.base import ModelConfig
+from inkstone.nn.models.base import Decoder, ModelConfig
 
 _CLASSES: Mapping[HeadKind, str] = {
     "sequence": "ForSequenceClassification",
@@ -37,22 +37,31 @@ def two_layer_heads(name: str, backbone: type[nn.Module], prefix: str) -> dict[s
 
 
 def decoder_heads(
-    name: str, backbone: type[nn.Module], *, prefix: str = "model", span_prefix: str = "transformer"
+    name: str,
+    decoder: type[Decoder],
+    kinds: Collection[HeadKind] = ("sequence", "token", "span"),
+    *,
+    prefix: str = "model",
+    span_prefix: str = "transformer",
+    token_head: str = "score",
 ) -> dict[str, HeadLayout]:
     """The headed classes of a decoder family, which classifies by its last token.
 
     Args:
         name: what the names of `transformers`' classes begin with, such as `Llama`.
-        backbone: everything below the output layer.
+        decoder: the language model; what it has below its output layer is the backbone.
+        kinds: the heads that the family has in `transformers`.
         prefix: name of the backbone.
         span_prefix: its name in the class that finds answers: most families have kept an old one.
+        token_head: name of the head in the class that labels tokens.
     """
-    layout = partial(HeadLayout, backbone=backbone)
-    return {
-        name + _CLASSES["sequence"]: layout("sequence", prefix=prefix, head="score", reads="last", bias=False),
-        name + _CLASSES["token"]: layout("token", prefix=prefix, head="score", reads="every"),
-        name + _CLASSES["span"]: layout("span", prefix=span_prefix, head="qa_outputs", reads="every"),
-    }
+    layout = partial(HeadLayout, backbone=lambda config: decoder(config).get_submodule(prefix))
+    layouts = (
+        layout("sequence", prefix=prefix, head="score", reads="last", bias=False),
+        layout("token", prefix=prefix, head=token_head, reads="every"),
+        layout("span", prefix=span_prefix, head="qa_outputs", reads="every"),
+    )
+    return {name + _CLASSES[each.kind]: each for each in layouts if each.kind in kinds}
 
 
 def _with_pooler(config: ModelConfig) -> ModelConfig:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.rope import rope_from_hf, rope_to_hf
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError
@@ -95,4 +96,10 @@ def _llama_to_hf(config: LlamaConfig) -> dict[str, Any]:
     return {**shared_to_hf(config), "attention_bias": config.attention_bias, "mlp_bias": config.mlp_bias}
 
 
-LLAMA = ModelFamily("llama", _llama_from_hf, _llama_to_hf, {"LlamaForCausalLM": LlamaForCausalLM})
+LLAMA = ModelFamily(
+    "llama",
+    _llama_from_hf,
+    _llama_to_hf,
+    {"LlamaForCausalLM": LlamaForCausalLM, **decoder_heads("Llama", LlamaForCausalLM)},
+    prefix="model.",
+)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
 
@@ -19,4 +20,10 @@ def _to_hf(config: LlamaConfig) -> dict[str, Any]:
     return {**shared_to_hf(config), "sliding_window": config.sliding_window}
 
 
-MISTRAL = ModelFamily("mistral", _from_hf, _to_hf, {"MistralForCausalLM": LlamaForCausalLM})
+MISTRAL = ModelFamily(
+    "mistral",
+    _from_hf,
+    _to_hf,
+    {"MistralForCausalLM": LlamaForCausalLM, **decoder_heads("Mistral", LlamaForCausalLM, span_prefix="model")},
+    prefix="model.",
+)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.nn.models.olmo2 import Olmo2Config, Olmo2ForCausalLM
 
@@ -18,4 +19,10 @@ def _to_hf(config: Olmo2Config) -> dict[str, Any]:
     return {**shared_to_hf(config), "attention_bias": config.attention_bias}
 
 
-OLMO2 = ModelFamily("olmo2", _from_hf, _to_hf, {"Olmo2ForCausalLM": Olmo2ForCausalLM})
+OLMO2 = ModelFamily(
+    "olmo2",
+    _from_hf,
+    _to_hf,
+    {"Olmo2ForCausalLM": Olmo2ForCausalLM, **decoder_heads("Olmo2", Olmo2ForCausalLM, ("sequence",))},
+    prefix="model.",
+)

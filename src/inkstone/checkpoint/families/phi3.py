@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.checkpoint.families.rope import rope_to_hf
 from inkstone.core.errors import ConfigError
@@ -74,4 +75,10 @@ def _to_hf(config: Phi3Config) -> dict[str, Any]:
     }
 
 
-PHI3 = ModelFamily("phi3", _from_hf, _to_hf, {"Phi3ForCausalLM": Phi3ForCausalLM})
+PHI3 = ModelFamily(
+    "phi3",
+    _from_hf,
+    _to_hf,
+    {"Phi3ForCausalLM": Phi3ForCausalLM, **decoder_heads("Phi3", Phi3ForCausalLM, ("sequence", "token"))},
+    prefix="model.",
+)

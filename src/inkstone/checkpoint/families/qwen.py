@@ -3,6 +3,7 @@
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.layer_types import FULL, SLIDING, windows_from_hf, windows_to_hf
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
@@ -23,17 +24,13 @@ def _windows(hf: HFConfig) -> dict[str, Any]:
 
 
 def _qwen2_from_hf(hf: HFConfig) -> LlamaConfig:
-    return shared_from_hf(
-        LlamaConfig, hf, model_type="qwen2", defaults=_DEFAULTS, attention_bias=True, **_windows(hf)
-    )
+    return shared_from_hf(LlamaConfig, hf, model_type="qwen2", defaults=_DEFAULTS, attention_bias=True, **_windows(hf))
 
 
 def _qwen3_from_hf(hf: HFConfig) -> LlamaConfig:
     bias = value_or(hf, "attention_bias", False)
     defaults = {**_DEFAULTS, "head_dim": 128}
-    return shared_from_hf(
-        LlamaConfig, hf, model_type="qwen3", defaults=defaults, attention_bias=bias, **_windows(hf)
-    )
+    return shared_from_hf(LlamaConfig, hf, model_type="qwen3", defaults=defaults, attention_bias=bias, **_windows(hf))
 
 
 def _qwen2_to_hf(config: LlamaConfig) -> dict[str, Any]:
@@ -44,5 +41,17 @@ def _qwen3_to_hf(config: LlamaConfig) -> dict[str, Any]:
     return {**_qwen2_to_hf(config), "attention_bias": config.attention_bias}
 
 
-QWEN2 = ModelFamily("qwen2", _qwen2_from_hf, _qwen2_to_hf, {"Qwen2ForCausalLM": LlamaForCausalLM})
-QWEN3 = ModelFamily("qwen3", _qwen3_from_hf, _qwen3_to_hf, {"Qwen3ForCausalLM": LlamaForCausalLM})
+QWEN2 = ModelFamily(
+    "qwen2",
+    _qwen2_from_hf,
+    _qwen2_to_hf,
+    {"Qwen2ForCausalLM": LlamaForCausalLM, **decoder_heads("Qwen2", LlamaForCausalLM)},
+    prefix="model.",
+)
+QWEN3 = ModelFamily(
+    "qwen3",
+    _qwen3_from_hf,
+    _qwen3_to_hf,
+    {"Qwen3ForCausalLM": LlamaForCausalLM, **decoder_heads("Qwen3", LlamaForCausalLM)},
+    prefix="model.",
+)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.layer_types import FULL, SLIDING, windows_from_hf, windows_to_hf
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
@@ -53,4 +54,10 @@ def _to_hf(config: LlamaConfig) -> dict[str, Any]:
     }
 
 
-SMOLLM3 = ModelFamily("smollm3", _from_hf, _to_hf, {"SmolLM3ForCausalLM": LlamaForCausalLM})
+SMOLLM3 = ModelFamily(
+    "smollm3",
+    _from_hf,
+    _to_hf,
+    {"SmolLM3ForCausalLM": LlamaForCausalLM, **decoder_heads("SmolLM3", LlamaForCausalLM)},
+    prefix="model.",
+)
