@@ -19,7 +19,7 @@ from tests.pipeline.conftest import RECIPE
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["quickstart", "run", "plan", "runs", "lineage", "doctor", "generate"]
-NAMES += ["collect", "prepare", "tokenizer", "pretrain", "evaluate"]
+NAMES += ["collect", "prepare", "tokenizer", "pretrain", "evaluate", "merge"]
 
 
 @pytest.fixture
