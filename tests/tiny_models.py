@@ -69,10 +69,10 @@ def tiny_model(seed: int = 0, **changes: object) -> LlamaForCausalLM:
 M = TypeVar("M", bound=torch.nn.Module)
 
 
-def randomized(model: M, seed: int = 0) -> M:
+def randomized(model: M, seed: int = 0, spread: float = 0.3) -> M:
     """The same model with every parameter random: those of norms around 1, all others around 0."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.normal_(1.0 if "norm" in name else 0.0, 0.3, generator=generator)
+            parameter.normal_(1.0 if "norm" in name else 0.0, spread, generator=generator)
     return model

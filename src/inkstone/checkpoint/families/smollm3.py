@@ -1,6 +1,5 @@
 """SmolLM3: Llama with layers that rotate nothing (SmolLM2 is Llama)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
@@ -20,17 +19,11 @@ _DEFAULTS = {
 }
 
 
-def _rotating_layers(hf: HFConfig) -> Sequence[int]:
-    """1 for each layer that rotates; left out, every fourth (`no_rope_layer_interval`) does not."""
+def _from_hf(hf: HFConfig) -> LlamaConfig:
+    # Left out, every fourth layer rotates nothing.
     interval = value_or(hf, "no_rope_layer_interval", 4)
     layers = value_or(hf, "num_hidden_layers", _DEFAULTS["num_hidden_layers"])
-    default = [int((index + 1) % interval != 0) for index in range(layers)]
-    rotating: Sequence[int] = value_or(hf, "no_rope_layers", default)
-    return rotating
-
-
-def _from_hf(hf: HFConfig) -> LlamaConfig:
-    rotating = _rotating_layers(hf)
+    rotating = tuple(value_or(hf, "no_rope_layers", [int((index + 1) % interval != 0) for index in range(layers)]))
     return shared_from_hf(
         LlamaConfig,
         hf,
@@ -39,7 +32,7 @@ def _from_hf(hf: HFConfig) -> LlamaConfig:
         rope_theta=2_000_000.0,
         attention_bias=value_or(hf, "attention_bias", False),
         mlp_bias=value_or(hf, "mlp_bias", False),
-        no_rope_layers=tuple(rotating) if 0 in rotating else None,
+        no_rope_layers=None if rotating == (1,) * layers else rotating,
         **windows_from_hf(hf, None, [FULL if rotates else SLIDING for rotates in rotating]),
     )
 
