@@ -90,7 +90,7 @@ def architecture_of(model: Model) -> str:
     """The name that `transformers` has for a model's class."""
     family = family_named(model.config.model_type)
     wanted = model.layout if isinstance(model, HeadedModel) else type(model)
-    return next(name for name, build in family.architectures.items() if build is wanted)
+    return next(name for name, build in family.architectures.items() if build == wanted)
 
 
 def value_or(hf: HFConfig, key: str, default: Any) -> Any:

@@ -1,6 +1,7 @@
 """Heads in Hugging Face's layout: class names, parameter names, and labels in config.json."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -55,13 +56,24 @@ def decoder_heads(
         span_prefix: its name in the class that finds answers: most families have kept an old one.
         token_head: name of the head in the class that labels tokens.
     """
-    layout = partial(HeadLayout, backbone=lambda config: decoder(config).get_submodule(prefix))
+    layout = partial(HeadLayout, backbone=_BelowOutput(decoder, prefix))
     layouts = (
         layout("sequence", prefix=prefix, head="score", reads="last", bias=False),
         layout("token", prefix=prefix, head=token_head, reads="every"),
         layout("span", prefix=span_prefix, head="qa_outputs", reads="every"),
     )
     return {name + _CLASSES[each.kind]: each for each in layouts if each.kind in kinds}
+
+
+@dataclass(frozen=True)
+class _BelowOutput:
+    """Makes the part of a language model that is below its output layer."""
+
+    decoder: type[Decoder]
+    name: str
+
+    def __call__(self, config: ModelConfig) -> nn.Module:
+        return self.decoder(config).get_submodule(self.name)
 
 
 def _with_pooler(config: ModelConfig) -> ModelConfig:
