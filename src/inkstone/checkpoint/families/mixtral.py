@@ -4,6 +4,7 @@ from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
 from inkstone.checkpoint.families.experts import experts_unpacker
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.nn.models.mixtral import MixtralConfig, MixtralForCausalLM
 
@@ -48,7 +49,7 @@ MIXTRAL = ModelFamily(
     "mixtral",
     _from_hf,
     _to_hf,
-    {"MixtralForCausalLM": MixtralForCausalLM},
+    {"MixtralForCausalLM": MixtralForCausalLM, **decoder_heads("Mixtral", MixtralForCausalLM, span_prefix="model")},
     renamed=_renamed,
     unpacked=experts_unpacker(gate="w1", up="w3", down="w2"),
 )

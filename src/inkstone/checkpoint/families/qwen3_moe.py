@@ -4,6 +4,7 @@ from typing import Any
 
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
 from inkstone.checkpoint.families.experts import experts_unpacker
+from inkstone.checkpoint.families.heads import decoder_heads
 from inkstone.checkpoint.families.llama import shared_from_hf, shared_to_hf
 from inkstone.nn.models.qwen3_moe import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
@@ -55,6 +56,6 @@ QWEN3_MOE = ModelFamily(
     "qwen3_moe",
     _from_hf,
     _to_hf,
-    {"Qwen3MoeForCausalLM": Qwen3MoeForCausalLM},
+    {"Qwen3MoeForCausalLM": Qwen3MoeForCausalLM, **decoder_heads("Qwen3Moe", Qwen3MoeForCausalLM)},
     unpacked=experts_unpacker(gate="gate_proj", up="up_proj", down="down_proj"),
 )
