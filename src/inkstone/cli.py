@@ -37,6 +37,7 @@ COMMANDS = {
     },
     "Use": {
         "generate": ("inkstone.tasks.generate:command", "Let a model write"),
+        "convert": ("inkstone.pipeline.convert:command", "Turn a model of another program into a model folder"),
     },
 }
 EXIT_INTERRUPTED = 130
