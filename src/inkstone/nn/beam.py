@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from inkstone.core.config import Config
-from inkstone.core.errors import CheckpointError, ConfigError, InputError
+from inkstone.core.errors import CheckpointError, ConfigError
 from inkstone.nn.constraints import bad_words, forced_token, min_length, no_repeat_ngram
+from inkstone.nn.generate import check_prompt
 from inkstone.nn.sampling import LogitsProcessor, repetition_penalty
 from inkstone.nn.steps import CachedSteps, NextTokenModel, Steps
 
@@ -76,17 +77,9 @@ def beam_search(
         InputError: a prompt is empty or fills the model's context.
         CheckpointError: the model's logits are NaN.
     """
-    lengths = [len(prompt) for prompt in prompts]
-    if not lengths or min(lengths) == 0:
-        raise InputError("the prompt has no tokens", where="prompt", remedy="give at least one character")
-    room = model.context - max(lengths)
-    if room <= 0:
-        raise InputError(
-            f"the prompt has {max(lengths):,} tokens, but the model's context is {model.context:,} and must hold "
-            "one more",
-            where="prompt",
-            remedy="shorten the prompt, or use a model with a longer context",
-        )
+    if not prompts:
+        return []
+    room = min(check_prompt(model, prompt, f"prompt {number}") for number, prompt in enumerate(prompts, 1))
     params = params.model_copy(update={"max_new_tokens": min(params.max_new_tokens, room)})
     return search(CachedSteps(model, prompts, params.max_new_tokens), prompts, params, stop_ids=stop_ids)
 

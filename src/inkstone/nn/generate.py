@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.sampling import SamplingParams, choose_tokens, logits_processors
+from inkstone.nn.steps import NextTokenModel, left_padded
 from inkstone.nn.text_stream import Decode, TextStream
 
 FinishReason = Literal["eos", "stop", "length", "context"]
@@ -59,7 +60,7 @@ def generate_naive(
 
 
 def generate(
-    model: Decoder,
+    model: NextTokenModel,
     prompt_ids: Sequence[int],
     params: SamplingParams,
     *,
@@ -69,7 +70,7 @@ def generate(
     """Complete a prompt `params.num_return_sequences` times, all at once, with a cache.
 
     Args:
-        model: a decoder.
+        model: a decoder; or a `TargetDecoder` of one source, with `[model.start]` as the prompt.
         prompt_ids: shorter than the model's context.
         params: how tokens are drawn.
         stop_ids: tokens that end a completion.
@@ -83,7 +84,7 @@ def generate(
 
 
 def generate_batch(
-    model: Decoder,
+    model: NextTokenModel,
     prompts: Sequence[Sequence[int]],
     params: SamplingParams,
     *,
@@ -102,7 +103,7 @@ def generate_batch(
 
 
 def stream(
-    model: Decoder,
+    model: NextTokenModel,
     prompt_ids: Sequence[int],
     params: SamplingParams,
     *,
@@ -118,7 +119,7 @@ def stream(
 
 
 def _new_batch(
-    model: Decoder,
+    model: NextTokenModel,
     prompts: Sequence[Sequence[int]],
     params: SamplingParams,
     stop_ids: Collection[int],
@@ -152,7 +153,7 @@ def _no_text(token_ids: Sequence[int]) -> str:
     return ""
 
 
-def check_prompt(model: Decoder, prompt_ids: Sequence[int], where: str = "prompt") -> int:
+def check_prompt(model: NextTokenModel, prompt_ids: Sequence[int], where: str = "prompt") -> int:
     """The number of tokens that fit into the model's context after a prompt.
 
     Raises:
@@ -175,7 +176,7 @@ class Batch:
 
     def __init__(
         self,
-        model: Decoder,
+        model: NextTokenModel,
         prompts: Sequence[Sequence[int]],
         params: SamplingParams,
         stop_ids: Collection[int] = (),
@@ -193,7 +194,7 @@ class Batch:
         ]
         """Of each prompt."""
         self._rows = [completion for each in self.completions for completion in each]
-        self._input_ids, self._attention_mask = _left_padded(prompts, model.device)
+        self._input_ids, self._attention_mask = left_padded(prompts, model.device)
         most = max((min(params.max_new_tokens, room) for room in self._rooms), default=0)
         self._cache = model.new_cache(self._input_ids.shape[1] + most)
         self._num_steps = 0
@@ -259,17 +260,3 @@ class Batch:
         room, wanted = self._rooms[completion.prompt], self._params.max_new_tokens
         if len(completion.token_ids) == min(room, wanted):
             completion.finish_reason = "length" if wanted <= room else "context"
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Prompts as one (B, T), each ending in the last column, and their attention mask where any is padded.
-
-    The padding repeats the prompt's own first token, so that logits processors see no token that is not in it.
-    """
-    longest = max(map(len, prompts), default=0)
-    padding = [longest - len(prompt_ids) for prompt_ids in prompts]
-    rows = [[*prompt_ids[:1] * size, *prompt_ids] for prompt_ids, size in zip(prompts, padding, strict=True)]
-    input_ids = torch.tensor(rows, dtype=torch.long, device=device).view(len(rows), longest)
-    if not any(padding):
-        return input_ids, None
-    return input_ids, (torch.arange(longest, device=device) >= input_ids.new_tensor(padding).unsqueeze(1)).long()

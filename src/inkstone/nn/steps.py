@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from inkstone.nn.models.base import Cache
 
@@ -38,16 +39,9 @@ class CachedSteps:
 
     def __init__(self, model: NextTokenModel, prompts: Sequence[Sequence[int]], num_steps: int) -> None:
         """Prepare for at most `num_steps` tokens after each prompt."""
-        longest = max(len(prompt) for prompt in prompts)
-        gaps = [longest - len(prompt) for prompt in prompts]
-        ids = [[0] * gap + list(prompt) for gap, prompt in zip(gaps, prompts, strict=True)]
         self._model = model
-        self._prompts = torch.tensor(ids, device=model.device)
-        self._cache = model.new_cache(longest + num_steps)
-        self._mask: Tensor | None = None
-        if any(gaps):
-            columns = torch.arange(longest, device=model.device)
-            self._mask = (columns >= torch.tensor(gaps, device=model.device).unsqueeze(1)).long()
+        self._prompts, self._mask = left_padded(prompts, model.device)
+        self._cache = model.new_cache(self._prompts.shape[1] + num_steps)
 
     def start(self) -> Tensor:
         """As in `Steps`."""
@@ -57,10 +51,23 @@ class CachedSteps:
         """As in `Steps`."""
         self._cache.reorder(rows)
         if self._mask is not None:
-            mask = self._mask[rows]
-            self._mask = torch.cat((mask, mask.new_ones(len(rows), 1)), dim=1)
+            self._mask = F.pad(self._mask[rows], (0, 1), value=1)
         return self._read(tokens.unsqueeze(1))
 
     def _read(self, input_ids: Tensor) -> Tensor:
         hidden_states = self._model.hidden_states(input_ids, cache=self._cache, attention_mask=self._mask)
         return self._model.logits(hidden_states[:, -1])
+
+
+def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Prompts as one (B, T), each ending in the last column, and their attention mask where any is padded.
+
+    The padding repeats the prompt's own first token, so that logits processors see no token that is not in it.
+    """
+    longest = max(map(len, prompts), default=0)
+    padding = [longest - len(prompt_ids) for prompt_ids in prompts]
+    rows = [[*prompt_ids[:1] * size, *prompt_ids] for prompt_ids, size in zip(prompts, padding, strict=True)]
+    input_ids = torch.tensor(rows, dtype=torch.long, device=device).view(len(rows), longest)
+    if not any(padding):
+        return input_ids, None
+    return input_ids, (torch.arange(longest, device=device) >= input_ids.new_tensor(padding).unsqueeze(1)).long()

@@ -62,7 +62,7 @@ class TargetDecoder:
 def pad(sources: Sequence[Sequence[int]], context: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Token ids (B, S), zeros after the shorter ones, and their mask (B, S); None where all are of one length."""
     lengths = [len(source) for source in sources]
-    if not lengths or min(lengths) == 0:
+    if min(lengths, default=0) == 0:
         raise InputError("a source has no tokens", where="source", remedy="give at least one character")
     if max(lengths) > context:
         raise InputError(
