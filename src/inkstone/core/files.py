@@ -156,6 +156,10 @@ def read_json(path: StrPath) -> Any:
         raise InputError(f"not UTF-8 text (byte {error.start})", where=path) from None
     except json.JSONDecodeError as error:
         raise InputError(f"malformed JSON: {error.msg}", where=f"{os.fspath(path)}:{error.lineno}") from None
+    except RecursionError:
+        raise InputError("malformed JSON: nested too deeply", where=path) from None
+    except ValueError:  # of an integer with thousands of digits
+        raise InputError("malformed JSON: a number that is too long", where=path) from None
 
 
 def remove_stale_temporaries(folder: StrPath) -> None:
