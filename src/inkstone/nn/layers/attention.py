@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inkstone.nn.layers.flex import flex
 from inkstone.nn.layers.mask import AttentionMask
-
 
 Implementation = Literal["auto", "sdpa", "flex", "explicit"]
 
@@ -27,26 +27,35 @@ def attention(
 
     Args:
         query: (B, H, T, D).
-        key: (B, K, S, D), K dividing H: each key/value head serves H/K attention heads.
+        key: (B, K, S, D), K dividing H: each key/value head serves H/K attention heads. With a cache, these are all
+            the keys it holds, the last T of them the queries' own.
         value: (B, K, S, D).
         mask: who may look at whom; a query that may look nowhere gets zeros.
         bias: (B or 1, H, T, S), added to the scores (T5's relative positions).
         scale: of the scores, by default 1/sqrt(D).
-        output_attentions: a list to which the attention weights (B, H, T, S) are appended.
-        implementation: "auto" chooses; all agree up to rounding.
+        output_attentions: a list to which the attention weights (B, H, T, S) are appended, in float32.
+        implementation: "auto" is "explicit" where the weights are asked for, else "sdpa"; all agree up to rounding.
+            "flex" skips blocks of a long sequence in which nobody may look at anybody, but needs to be compiled to
+            do so, and has no gradient on a CPU.
 
     Returns:
         (B, H, T, D).
     """
-    if output_attentions is not None or implementation == "explicit":
+    if implementation == "explicit" or output_attentions is not None:
         return _explicit(query, key, value, mask, bias, scale, output_attentions)
+    if implementation == "flex":
+        return flex(query, key, value, mask, bias, scale)
+    return _sdpa(query, key, value, mask, bias, scale)
+
+
+def _sdpa(
+    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask, bias: Tensor | None, scale: float | None
+) -> Tensor:
+    """PyTorch's fused kernels; causal attention of as many queries as keys needs no mask in memory."""
     num_queries, num_keys = query.shape[2], key.shape[2]
-    allowed = mask.dense
-    if allowed is None and mask.causal and 1 < num_queries < num_keys:
-        allowed = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device).tril(num_keys - num_queries)
+    is_causal = mask.dense is None and mask.causal and bias is None and 1 < num_queries == num_keys
+    allowed = None if is_causal else _allowed(mask, num_queries, num_keys, query.device)
     if bias is not None:
-        if allowed is None and mask.causal and num_queries > 1:
-            allowed = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device).tril()
         bias = bias.to(query.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)
     return F.scaled_dot_product_attention(
@@ -54,7 +63,7 @@ def attention(
         key,
         value,
         attn_mask=allowed,
-        is_causal=allowed is None and mask.causal and num_queries > 1,
+        is_causal=is_causal,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
@@ -76,15 +85,20 @@ def _explicit(
     scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5 if scale is None else scale)
     if bias is not None:
         scores = scores + bias
-    num_queries, num_keys = scores.shape[-2:]
-    allowed = mask.dense
-    if allowed is None and mask.causal:
-        allowed = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device).tril(num_keys - num_queries)
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, -torch.inf)
-    weights = torch.softmax(scores, dim=-1)
-    if allowed is not None:
-        weights = weights.masked_fill(~allowed, 0.0)  # a row of -inf is nan after softmax
+    allowed = _allowed(mask, *scores.shape[-2:], query.device)
+    if allowed is None:
+        weights = torch.softmax(scores, dim=-1)
+    else:
+        # The least number, unlike -inf, lets a row without any key through softmax; its weights are then cleared.
+        scores = scores.masked_fill(~allowed, torch.finfo(torch.float32).min)
+        weights = torch.softmax(scores, dim=-1).masked_fill(~allowed, 0.0)
     if output_attentions is not None:
         output_attentions.append(weights)
     return weights.to(value.dtype) @ value
+
+
+def _allowed(mask: AttentionMask, num_queries: int, num_keys: int, device: torch.device) -> Tensor | None:
+    """Bool, broadcastable to (B, H, T, S), true where a query may look; None where all may look everywhere."""
+    if mask.dense is not None or not mask.causal or num_queries == 1:
+        return mask.dense
+    return torch.ones(num_queries, num_keys, dtype=torch.bool, device=device).tril(num_keys - num_queries)
