@@ -1,4 +1,4 @@
-"""`inkstone convert`: llama2.c's models become folders and come back byte by byte; every importer keeps its contract."""
+"""`inkstone convert`: llama2.c's models become folders and come back byte by byte; the contract of importers."""
 
 import json
 import shutil

@@ -60,6 +60,9 @@ def load_checkpoint(
         tokenizer = Tokenizer.load(folder)
     except InputError as error:
         raise CheckpointError(error.cause, where=error.where or folder, remedy=_COPY_FOLDER) from error
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        cause = f"a value in the tokenizer's files is of the wrong kind: {error}"
+        raise CheckpointError(cause, where=folder, remedy=_COPY_FOLDER) from error
     check_vocabulary(model, tokenizer, folder)
     return model, tokenizer
 
