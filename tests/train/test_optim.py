@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from tests.tiny_models import tiny_model
 from inkstone.train.muon import BatchedMuon, orthogonalize
 from inkstone.train.optim import OptimizerConfig, build_optimizers
 from inkstone.train.schedule import ScheduleConfig, learning_rate_factor
+from tests.tiny_models import tiny_model
 
 SHAPES = [(16, 16), (16, 16), (40, 16), (16, 40), (8, 24)]
 

@@ -22,6 +22,7 @@ class PlainSequences(Protocol):
     """Endless sequences of text, such as `PackedSequences`."""
 
     per_epoch: int
+    one_layout: bool
 
     def batch(self, start: int, size: int) -> Sequence[PackedSequence]:
         """Sequences `start` to `start + size`."""

@@ -53,7 +53,7 @@ def score_documents(
     """Score documents, each as bos, its plain token ids, eos.
 
     Args:
-        model: ``model(input_ids (B, T)) -> logits (B, T, V)``, causal. A model with ``hidden_states`` and ``lm_head``
+        model: ``model(input_ids (B, T)) -> logits (B, T, V)``, causal. A model with ``hidden_states`` and ``logits``
             computes the logits of scored positions only.
         tokenizer: says what bos and eos are. Without bos, eos begins a document; without both, the first token costs
             log V, for nothing can predict it.
@@ -159,7 +159,7 @@ def _score_batch(
     mask = torch.from_numpy(scored).to(device)
     inputs, targets = ids_tensor[:, :-1], ids_tensor[:, 1:][mask]  # (B, T), (scored,)
     if hasattr(model, "hidden_states"):
-        logits = model.lm_head(model.hidden_states(inputs)[mask])  # (scored, V), only where it counts
+        logits = model.logits(model.hidden_states(inputs)[mask])  # (scored, V), only where it counts
     else:
         logits = model(inputs)[mask]
     losses = functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -28,6 +28,8 @@ from inkstone.tokenizer.sample import sample_blocks, sample_documents
 if TYPE_CHECKING:
     import torch
 
+    from inkstone.nn.models.base import Model
+
 _BYTES_PER_TOKEN = 8
 """More than any tokenizer reaches on average, so that a sample of so many bytes has enough tokens."""
 
@@ -74,12 +76,15 @@ class _Text:
 @stage("evaluate", inputs=("model", "corpus"))
 def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Loss, perplexity and bits per byte with intervals, beside xz and an n-gram model on the same bytes."""
-    from inkstone.checkpoint import load_decoder
+    from inkstone.checkpoint import load_checkpoint
+    from inkstone.nn.models.base import Decoder
 
     tune_allocator()
     corpus = Corpus(inputs["corpus"])
-    model, tokenizer = load_decoder(inputs["model"], device=config.device, dtype=config.dtype)
+    model, tokenizer = load_checkpoint(inputs["model"], device=config.device, dtype=config.dtype)
     text = _choose(config, corpus, tokenizer)
+    if not isinstance(model, Decoder):
+        return _evaluate_restoration(config, model, tokenizer, text, inputs["model"].name, out)
     context_length, stride = _window(config, model)
     autocast = _autocast(config, model)
     scores = _score(model, tokenizer, text, context_length, stride, autocast)
@@ -118,6 +123,33 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path) -> S
     return _summary(report)
 
 
+def _evaluate_restoration(
+    config: EvaluateConfig, model: "Model", tokenizer: Tokenizer, text: _Text, name: str, out: Path
+) -> Summary:
+    from inkstone.evaluate.restoration import evaluate_restoration, restoration_markdown
+
+    report = evaluate_restoration(
+        model,
+        tokenizer,
+        [document.text for document in text.documents],
+        context_length=config.context_length,
+        autocast=_autocast(config, model),
+        seed=config.seed,
+    )
+    write_json(out / "report.json", report)
+    with atomic_file(out / "report.md", "w") as file:
+        file.write(restoration_markdown(name, report))
+    loss = report["loss"]
+    return {
+        "learning": report["learning"],
+        "loss": loss["value"],
+        "loss_low": loss["value"] if loss["low"] is None else loss["low"],
+        "loss_high": loss["value"] if loss["high"] is None else loss["high"],
+        "sequences": report["sequences"],
+        "restored_tokens": report["restored_tokens"],
+    }
+
+
 def _choose(config: EvaluateConfig, corpus: Corpus, tokenizer: Tokenizer) -> _Text:
     documents = sample_documents(
         corpus.documents(config.split),
@@ -141,7 +173,7 @@ def _choose(config: EvaluateConfig, corpus: Corpus, tokenizer: Tokenizer) -> _Te
 
 
 def _window(config: EvaluateConfig, model: Any) -> tuple[int, int]:
-    longest = int(model.config.max_position_embeddings)
+    longest = int(model.context)
     context_length = config.context_length or longest
     if context_length > longest:
         raise ConfigError(

@@ -25,7 +25,7 @@ def complete_sizes(of_depth: Callable[[int], Sizes], depth: int, chosen: Mapping
     derived = of_depth(depth)
     if "hidden_size" in chosen:
         derived |= _of_width(derived, chosen["hidden_size"])
-    sizes = derived | chosen
+    sizes = derived | dict(chosen)
     if "num_attention_heads" in sizes:
         hidden_size, heads = sizes["hidden_size"], sizes["num_attention_heads"]
         if hidden_size % heads and "head_dim" not in chosen:

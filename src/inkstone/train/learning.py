@@ -38,7 +38,7 @@ def learning_of(config: PretrainConfig, tokenizer: Tokenizer) -> Learning:
     learning = config.architecture.learning
     if learning == "masked_tokens":
         masker = Masker(tokenizer, noise.density, whole_words=noise.whole_words)
-        first_id = tokenizer.bos_id
+        first_id = tokenizer.special_tokens.get(tokenizer.special.cls or tokenizer.special.bos or "")
         return Learning(
             MaskedLanguageModeling(),
             length - (first_id is not None),

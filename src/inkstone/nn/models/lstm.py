@@ -60,7 +60,7 @@ class LstmModel(nn.Module):
         self.projection = nn.Linear(config.hidden_size, config.input_size, bias=False) if projected else nn.Identity()
         self.dropout = config.dropout
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # how many runs there are depends on the tokens
     def forward(
         self,
         input_ids: Tensor,
@@ -75,6 +75,7 @@ class LstmModel(nn.Module):
             hidden_states = hidden_states.flatten(0, 1)[runs.tokens]  # (B, T, C) → (M, C)
         for index, layer in enumerate(self.layers):
             before = None if cache is None else cache.state(index, runs)
+            assert isinstance(layer, nn.LSTM)
             hidden_states, state = run_layer(layer, hidden_states, before, runs)
             if cache is not None:
                 cache.store(index, state, runs)
