@@ -1,14 +1,19 @@
 """Inkstone from Python: `inkstone.load` and the model object it returns, one thin method per task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
+from inkstone.tasks.embed import embed
 from inkstone.tasks.generate import complete_all, stream_complete
 from inkstone.tasks.score import Score, score
 
 if TYPE_CHECKING:
-    from inkstone.nn.models.base import Decoder
+    import numpy as np
+
+    from inkstone.checkpoint.sentence import SentenceConfig
+    from inkstone.nn.models.base import Decoder, Model
     from inkstone.tokenizer import Tokenizer
 
 
@@ -23,9 +28,12 @@ def load(path: StrPath, *, device: str = "auto", dtype: str = "auto") -> "Langua
     Raises:
         CheckpointError: the folder is missing, unfinished, damaged or of an unsupported kind.
     """
-    from inkstone.checkpoint import load_decoder
+    from inkstone.checkpoint import load_checkpoint
+    from inkstone.checkpoint.hub import locate
+    from inkstone.checkpoint.sentence import read_sentence_config
 
-    return LanguageModel(*load_decoder(path, device, dtype))
+    folder = locate(path)
+    return LanguageModel(*load_checkpoint(folder, device, dtype), read_sentence_config(folder))
 
 
 class LanguageModel:
@@ -34,11 +42,13 @@ class LanguageModel:
     Attributes:
         model: the PyTorch module.
         tokenizer: the tokenizer it was trained with.
+        sentence: how it makes a vector of a text, where its folder says so (as sentence-transformers writes it).
     """
 
-    def __init__(self, model: "Decoder", tokenizer: "Tokenizer") -> None:
+    def __init__(self, model: "Model", tokenizer: "Tokenizer", sentence: "SentenceConfig | None" = None) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.sentence = sentence
 
     @overload
     def generate(self, prompt: str, *, num_return_sequences: Literal[1] = 1, **sampling: Any) -> str: ...
@@ -58,14 +68,14 @@ class LanguageModel:
             ConfigError: an unknown or senseless field.
         """
         completions = complete_all(
-            self.model, self.tokenizer, prompt, num_return_sequences=num_return_sequences, **sampling
+            self._decoder(), self.tokenizer, prompt, num_return_sequences=num_return_sequences, **sampling
         )
         texts = [completion.text for completion in completions]
         return texts if num_return_sequences > 1 else texts[0]
 
     def stream(self, prompt: str, **sampling: Any) -> Iterator[str]:
         """The same text as `generate` gives, in pieces, each as soon as it is certain."""
-        return stream_complete(self.model, self.tokenizer, prompt, **sampling)
+        return stream_complete(self._decoder(), self.tokenizer, prompt, **sampling)
 
     def score(self, text: str, *, window: int | None = None) -> Score:
         """How likely the model finds `text`: `.logprob` is the summed natural-log probability after the first token.
@@ -77,7 +87,39 @@ class LanguageModel:
         Raises:
             InputError: the text is longer than the model's context and no `window` is given.
         """
-        return score(self.model, self.tokenizer, text, window=window)
+        return score(self._decoder(), self.tokenizer, text, window=window)
+
+    def embed(
+        self, texts: Sequence[str], *, prompt_name: str | None = None, truncate: bool = False
+    ) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+        """A vector for each text, (N, C): texts of like meaning have vectors of like direction.
+
+        A model of sentence-transformers pools and normalizes as its folder says; any other encoder gives the mean
+        over a text's tokens, any other decoder its last token's state.
+
+        Args:
+            texts: at most the model's context long each, or its own `max_seq_length`.
+            prompt_name: a prompt of the model to put before every text, such as `query`, where it has some.
+            truncate: keep the beginning of a text that is too long, and warn of how many there were.
+
+        Raises:
+            InputError: a text has no tokens, or is too long and `truncate` is not given; or the model cannot do it.
+            ConfigError: the model has no prompt of that name.
+        """
+        return embed(
+            self.model, self.tokenizer, texts, config=self.sentence, prompt_name=prompt_name, truncate=truncate
+        )
+
+    def _decoder(self) -> "Decoder":
+        """The model, where it continues text."""
+        from inkstone.nn.models.base import Decoder
+
+        if not isinstance(self.model, Decoder):
+            raise InputError(
+                f"a {self.model.config.model_type} model ({type(self.model).__name__}) does not continue text",
+                remedy="use a decoder, such as a llama, qwen3 or gpt2 model",
+            )
+        return self.model
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.model.num_parameters():,} parameters, context {self.model.context:,})"

@@ -136,11 +136,12 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _pooling(path: Path) -> str:
     settings = _settings(path)
-    chosen = settings.get("pooling_mode") or [pooling for flag, pooling in _FLAGS.items() if settings.get(flag)]
-    poolings = [chosen] if isinstance(chosen, str) else list(chosen) or ["mean"]
+    flagged = [pooling for flag, pooling in _FLAGS.items() if settings.get(flag)]
+    chosen = settings.get("pooling_mode") or flagged or "mean"
+    poolings = chosen if isinstance(chosen, list) else [chosen]
     if len(poolings) != 1 or poolings[0] not in POOLINGS:
         raise CheckpointError(
-            f"pooling {' and '.join(map(str, poolings))} is not supported",
+            f"pooling by {' and '.join(map(str, poolings))} is not supported",
             where=path,
             remedy=f"use a model that pools by one of: {', '.join(POOLINGS)}",
         )

@@ -132,6 +132,12 @@ class HeadedModel(Model):
         return self.get_submodule(self.layout.head)
 
     @property
+    def context(self) -> int:
+        """Longest sequence, in tokens."""
+        shape: Any = self.config
+        return int(getattr(self.backbone, "context", shape.max_position_embeddings))
+
+    @property
     def blocks(self) -> Iterable[nn.Module]:
         """The transformer layers: the backbone's outermost list of modules."""
         return next(module for module in self.backbone.modules() if isinstance(module, nn.ModuleList))

@@ -4,8 +4,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import tokenizers
-
 from inkstone.core.config import suggestion
 from inkstone.core.errors import ConfigError, InputError
 
@@ -102,6 +100,8 @@ def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncat
         )
     if too_long:
         warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {limit:,} tokens", stacklevel=3)
+        import tokenizers
+
         cutting = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
         cutting.enable_truncation(limit)
         for row in too_long:
