@@ -1,7 +1,6 @@
 """Beam search: the hypotheses and scores of `transformers`, and of a slow search without a cache."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,9 @@ from transformers import T5Config as HFT5Config
 from inkstone.checkpoint import load_model
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.beam import BeamParams, Hypothesis, beam_search, search
+from inkstone.nn.generate import generate_batch, stream
 from inkstone.nn.models.base import Decoder, EncoderDecoder
+from inkstone.nn.sampling import SamplingParams
 from inkstone.nn.target_decoder import TargetDecoder
 from tests.tiny_models import tiny_model
 
@@ -33,7 +34,7 @@ def hf_marian() -> MarianMTModel:
     sizes |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 48)
     sizes |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
     special = {"pad_token_id": PAD, "eos_token_id": EOS, "decoder_start_token_id": PAD, "forced_eos_token_id": None}
-    config = MarianConfig(vocab_size=VOCAB, d_model=32, max_position_embeddings=64, **sizes, **special)
+    config = MarianConfig(vocab_size=VOCAB, d_model=32, max_position_embeddings=96, **sizes, **special)
     return MarianMTModel(config)
 
 
@@ -51,6 +52,18 @@ def hf_llama() -> LlamaForCausalLM:
 
 
 ORACLES = {"marian": hf_marian, "t5": hf_t5, "llama": hf_llama}
+PEAKED = {"marian": 12.0, "t5": 4.0, "llama": 6.0}
+"""Factors of the initial weights that make distributions peaked."""
+
+
+def likely_end(theirs: Any) -> int:
+    """A token that greedy search writes after a while; as the end token it makes some sequences end early."""
+    written = theirs.generate(torch.tensor([SOURCES[0]]), do_sample=False, max_new_tokens=10, eos_token_id=None)
+    return written[0].tolist()[-4]
+
+
+def end_of(model: Any) -> int:
+    return model.generation_config["eos_token_id"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +77,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], tup
             with torch.no_grad():
                 for parameter in theirs.parameters():
                     if parameter.requires_grad and parameter.dim() > 1:
-                        parameter.mul_(2.0)  # peaked distributions, so that sequences end
+                        parameter.mul_(PEAKED[family])
+            theirs.generation_config.eos_token_id = likely_end(theirs)
             folder = tmp_path_factory.mktemp(f"{family}{seed}")
             theirs.save_pretrained(folder)
             made[family, seed] = theirs, load_model(folder, device="cpu")
@@ -88,7 +102,8 @@ def their_beams(theirs: Any, keys: dict[str, Any]) -> Results:
     found = []
     for row, score in zip(output.sequences.tolist(), output.sequences_scores.tolist(), strict=True):
         new = row[ids.shape[1] if is_decoder else 1 :]
-        length = new.index(EOS) + 1 if EOS in new else len(new)
+        end = theirs.generation_config.eos_token_id
+        length = new.index(end) + 1 if end in new else len(new)
         found.append(Hypothesis(new[:length], score))
     count = arguments["num_return_sequences"]
     return [found[start : start + count] for start in range(0, len(found), count)]
@@ -97,9 +112,9 @@ def their_beams(theirs: Any, keys: dict[str, Any]) -> Results:
 def our_beams(model: Decoder | EncoderDecoder, keys: dict[str, Any]) -> Results:
     params = BeamParams(**{"num_beams": 3, "max_new_tokens": 12, "num_return_sequences": 3, **keys})
     if isinstance(model, Decoder):
-        return beam_search(model, SOURCES, params, stop_ids=[EOS])
+        return beam_search(model, SOURCES, params, stop_ids=[end_of(model)])
     decoder = TargetDecoder(model, SOURCES)
-    return beam_search(decoder, [decoder.start] * len(SOURCES), params, stop_ids=[EOS])
+    return beam_search(decoder, [decoder.start] * len(SOURCES), params, stop_ids=[end_of(model)])
 
 
 def assert_same(actual: Results, expected: Results) -> None:
@@ -120,6 +135,15 @@ def test_hypotheses_and_scores_are_those_of_transformers(
         assert_same(our_beams(model, keys), their_beams(theirs, keys))
 
 
+def test_the_random_models_end_some_sequences(pairs: dict[tuple[str, int], tuple[Any, Any]]) -> None:
+    for family in ORACLES:
+        models = [pairs[family, seed][1] for seed in range(3)]
+        rows = [row for model in models for power in (0.0, 1.0) for row in our_beams(model, {"length_penalty": power})]
+        found = [each for row in rows for each in row]
+        assert 5 < sum(len(each.token_ids) < 12 for each in found) < 50, family
+        assert len({len(each.token_ids) for each in found}) >= 2, family
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "more beams": {"num_beams": 6, "num_return_sequences": 2},
     "two beams": {"num_beams": 2, "num_return_sequences": 1},
@@ -129,12 +153,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "no repeated tokens": {"no_repeat_ngram_size": 1},
     "repetition penalty": {"repetition_penalty": 1.7},
     "bad words": {"bad_words_ids": [[PAD], [20], [15, 16], [30, 31, 32]]},
-    "forced end": {"forced_eos_token_id": EOS},
+    "forced end": {"forced_eos_token_id": 11},
     "all at once": {
         "no_repeat_ngram_size": 3,
         "repetition_penalty": 1.2,
         "bad_words_ids": [[PAD]],
-        "forced_eos_token_id": EOS,
+        "forced_eos_token_id": 11,
         "min_new_tokens": 3,
         "length_penalty": 2.0,
         "early_stopping": True,
@@ -172,7 +196,9 @@ class NaiveSteps:
 
     def extend(self, rows: Tensor, tokens: Tensor) -> Tensor:
         kept = [self.sequences[row] for row in rows.tolist()]
-        self.sequences = [(source, [*target, token]) for (source, target), token in zip(kept, tokens.tolist())]
+        self.sequences = [
+            (source, [*target, token]) for (source, target), token in zip(kept, tokens.tolist(), strict=True)
+        ]
         return self.start()
 
     def _logits(self, source: list[int], target: list[int]) -> Tensor:
@@ -182,13 +208,11 @@ class NaiveSteps:
 
 
 @pytest.mark.parametrize("family", ORACLES)
-def test_the_cache_and_the_batch_change_nothing(
-    pairs: dict[tuple[str, int], tuple[Any, Any]], family: str
-) -> None:
+def test_the_cache_and_the_batch_change_nothing(pairs: dict[tuple[str, int], tuple[Any, Any]], family: str) -> None:
     model = pairs[family, 0][1]
     params = BeamParams(num_beams=3, max_new_tokens=10, num_return_sequences=3)
     prompts = SOURCES if isinstance(model, Decoder) else [[PAD]] * len(SOURCES)
-    naive = search(NaiveSteps(model, SOURCES), prompts, params, stop_ids=[EOS])
+    naive = search(NaiveSteps(model, SOURCES), prompts, params, stop_ids=[end_of(model)])
     assert_same(our_beams(model, {"max_new_tokens": 10}), naive)
 
 
@@ -224,9 +248,33 @@ def test_one_beam_is_greedy(pairs: dict[tuple[str, int], tuple[Any, Any]], famil
     theirs, model = pairs[family, 1]
     ids, mask = padded(SOURCES, left=family == "llama")
     rows = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=12).tolist()
+    end = end_of(model)
     for row, (found,) in zip(rows, our_beams(model, {"num_beams": 1, "num_return_sequences": 1}), strict=True):
         new = row[ids.shape[1] if family == "llama" else 1 :]
-        assert found.token_ids == new[: new.index(EOS) + 1 if EOS in new else len(new)]
+        assert found.token_ids == new[: new.index(end) + 1 if end in new else len(new)]
+
+
+@pytest.mark.parametrize("family", ["marian", "t5"])
+def test_encoder_decoders_complete_like_decoders(pairs: dict[tuple[str, int], tuple[Any, Any]], family: str) -> None:
+    theirs, model = pairs[family, 2]
+    end = end_of(model)
+    ids, mask = padded(SOURCES, left=False)
+    expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=64).tolist()
+    decoder = TargetDecoder(model, SOURCES)
+    prompts = [decoder.start] * len(SOURCES)
+    greedy = SamplingParams(temperature=0, max_new_tokens=64)
+    for (found,), row in zip(generate_batch(decoder, prompts, greedy, stop_ids=[end]), expected, strict=True):
+        assert found.token_ids == (row[1 : row.index(end)] if end in row else row[1:])
+    sampling = SamplingParams(temperature=1.5, seed=3, max_new_tokens=20, num_return_sequences=3)
+    together = generate_batch(decoder, prompts, sampling, stop_ids=[end])
+    for source, found in zip(SOURCES, together, strict=True):
+        alone = TargetDecoder(model, [source])
+        assert [each.token_ids for each in found] == [
+            each.token_ids for each in generate_batch(alone, [alone.start], sampling, stop_ids=[end])[0]
+        ]
+    assert len({tuple(each.token_ids) for each in together[0]}) == 3
+    pieces = list(stream(alone, alone.start, greedy, stop_ids=[end], decode=lambda ids: " ".join(map(str, ids))))
+    assert pieces[-1][0].finish_reason in ("eos", "length")
 
 
 def test_several_tokens_may_end_a_completion(pairs: dict[tuple[str, int], tuple[Any, Any]]) -> None:
@@ -265,10 +313,11 @@ def test_parameters_that_make_no_sense_are_refused(keys: dict[str, Any], message
 
 def test_prompts_and_tokens_that_do_not_fit_are_refused(pairs: dict[tuple[str, int], tuple[Any, Any]]) -> None:
     model, marian = pairs["llama", 0][1], pairs["marian", 0][1]
-    for prompts in ([], [[5], []], [[5] * 64]):
+    assert beam_search(model, [], BeamParams(), stop_ids=[EOS]) == []
+    for prompts in ([[5], []], [[5] * 64]):
         with pytest.raises(InputError, match="prompt"):
             beam_search(model, prompts, BeamParams(), stop_ids=[EOS])
-    for sources in ([], [[5], []], [[5] * 65]):
+    for sources in ([], [[5], []], [[5] * 97]):
         with pytest.raises(InputError, match="source"):
             TargetDecoder(marian, sources)
     for keys in ({"bad_words_ids": [[3, 40]]}, {"forced_bos_token_id": 40}, {"forced_eos_token_id": 99}):
