@@ -74,7 +74,10 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         },
     ),
     "smollm3": ("SmolLM3", {"no_rope_layers": [1, 0]}),
-    "smollm3 window, biases": ("SmolLM3", {"no_rope_layers": [1, 0], **WINDOW, "attention_bias": True, "mlp_bias": True}),
+    "smollm3 window, biases": (
+        "SmolLM3",
+        {"no_rope_layers": [1, 0], **WINDOW, "attention_bias": True, "mlp_bias": True},
+    ),
     "smollm3 by interval": ("SmolLM3", {"no_rope_layer_interval": 2}),
     "olmo2": ("Olmo2", {}),
     "olmo2 bias": ("Olmo2", {"attention_bias": True, "num_key_value_heads": 4}),

@@ -159,9 +159,7 @@ def decoder_cache_changes_nothing(model: Decoder) -> None:
     expected = model(ids)
     for splits in ((TIME,), (1,) * TIME, (5, 7), (7, 1, 1, 3), (1, 6, 5)):
         cache = model.new_cache(TIME + 2)
-        pieces = []
-        for piece in ids.split(splits, dim=1):
-            pieces.append(model(piece, cache=cache))
+        pieces = [model(piece, cache=cache) for piece in ids.split(splits, dim=1)]
         assert cache.length == TIME
         assert_same(torch.cat(pieces, dim=1), expected)
 

@@ -240,9 +240,7 @@ class Batch:
         return self._last_logits(self._input_ids[:, -1:])
 
     def _last_logits(self, input_ids: Tensor) -> Tensor:
-        hidden_states = self._model.hidden_states(
-            input_ids, cache=self._cache, attention_mask=self._attention_mask
-        )
+        hidden_states = self._model.hidden_states(input_ids, cache=self._cache, attention_mask=self._attention_mask)
         return self._model.logits(hidden_states[:, -1])
 
     def _keep(self, rows: Tensor) -> None:

@@ -26,7 +26,7 @@ _SHARED: Mapping[str, Any] = {
     "rms_norm_eps": 1e-6,
     "tie_word_embeddings": False,
 }
-"""Keys with one meaning in all these families, and what `transformers` takes when Llama's config.json leaves them out."""
+"""Keys with one meaning in all these families, and what `transformers` takes where Llama's config.json has none."""
 
 
 def shared_from_hf(

@@ -1,4 +1,4 @@
-"""Rotary positions in config.json, as `transformers` 4 (`rope_theta`, `rope_scaling`) and 5 (`rope_parameters`) write it."""
+"""Rotary positions in config.json: `rope_theta` and `rope_scaling` of `transformers` 4, `rope_parameters` of 5."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +38,9 @@ def rope_from_hf(hf: HFConfig, default_theta: float) -> dict[str, Any]:
         return {"rope_theta": theta, "rope_scaling": None}
     if rope_type not in _SCALINGS:
         known = ", ".join(["default", *_SCALINGS])
-        raise ConfigError(f"{key}: rope_type {rope_type!r} is not supported", remedy=f"use a model with one of: {known}")
+        raise ConfigError(
+            f"{key}: rope_type {rope_type!r} is not supported", remedy=f"use a model with one of: {known}"
+        )
     scaling = {name: value for name, value in parameters.items() if value is not None and name not in _NOT_SCALING}
     if "original_max_position_embeddings" in _SCALINGS[rope_type].model_fields:
         scaling.setdefault("original_max_position_embeddings", _original_context(hf))

@@ -85,7 +85,7 @@ def _explicit(
     scores = (query @ key.transpose(-1, -2)).float() * (query.shape[-1] ** -0.5 if scale is None else scale)
     if bias is not None:
         scores = scores + bias
-    allowed = _allowed(mask, *scores.shape[-2:], query.device)
+    allowed = _allowed(mask, query.shape[2], key.shape[2], query.device)
     if allowed is None:
         weights = torch.softmax(scores, dim=-1)
     else:

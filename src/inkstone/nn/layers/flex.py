@@ -24,7 +24,9 @@ def flex(
     if rule is not None:
         batch = None if mask.dense is None else query.shape[0]
         blocks = create_block_mask(rule, batch, None, num_queries, num_keys, device=query.device.type)
-    compute = flex_attention if query.device.type == "cpu" or torch.compiler.is_compiling() else _compiled()
+    compute: Callable[..., Any] = flex_attention
+    if query.device.type != "cpu" and not torch.compiler.is_compiling():
+        compute = _compiled()
     output: Tensor = compute(
         query,
         key,

@@ -6,7 +6,10 @@ from inkstone.nn.layers.activation import Activation, activation
 
 
 class GatedMLP(nn.Module):
-    """Gated feed-forward layer `down(act(gate(x)) · up(x))`: SwiGLU with `silu` (Shazeer 2020, arXiv:2002.05202, eq. 6)."""
+    """Gated feed-forward layer `down(act(gate(x)) · up(x))`.
+
+    With `silu` it is SwiGLU (Shazeer 2020, arXiv:2002.05202, eq. 6).
+    """
 
     def __init__(
         self, hidden_size: int, intermediate_size: int, *, bias: bool = False, hidden_act: Activation = "silu"

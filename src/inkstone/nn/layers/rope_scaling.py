@@ -1,4 +1,4 @@
-"""Rotary frequencies for contexts longer than those first trained on; fields are keys of Hugging Face's `rope_scaling`."""
+"""Rotary frequencies for contexts longer than those first trained on; keys are Hugging Face's (`rope_scaling`)."""
 
 import math
 from typing import Annotated, Literal

@@ -79,4 +79,4 @@ class Attention(nn.Module):
 
     def split_heads(self, states: Tensor) -> Tensor:
         """(B, T, H·D) → (B, H, T, D)."""
-        return states.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)

@@ -133,7 +133,7 @@ class LlamaBlock(nn.Module):
             qk_norm_eps=config.rms_norm_eps if config.qk_norm else None,
         )
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = GatedMLP(
+        self.mlp: nn.Module = GatedMLP(
             config.hidden_size, config.intermediate_size, bias=config.mlp_bias, hidden_act=config.hidden_act
         )
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -57,7 +58,8 @@ class Phi3Attention(Attention):
         """(B, T, C) → queries (B, H, T, D), keys and values (B, K, T, D), before rotation."""
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
         # (B, T, (H + 2K)·D) → (B, H + 2K, T, D)
-        query, key, value = self.split_heads(self.qkv_proj(hidden_states)).split((heads, kv_heads, kv_heads), dim=1)
+        states = self.split_heads(self.qkv_proj(hidden_states))
+        query, key, value = torch.split(states, [heads, kv_heads, kv_heads], dim=1)
         return query, key, value
 
 
