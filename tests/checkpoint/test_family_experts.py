@@ -251,6 +251,16 @@ def test_defaults_are_those_of_the_published_models() -> None:
     assert qwen.num_parameters() == 30_532_122_624  # Qwen3-30B-A3B
 
 
+@pytest.mark.parametrize("case", FAMILIES)
+def test_what_writes_into_the_residual_stream_starts_smaller(case: str) -> None:
+    model = tiny_experts(case)
+    model.init_weights(torch.Generator().manual_seed(0))
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            expected = 0.01 if name.endswith(("o_proj.weight", "w2.weight", "down_proj.weight")) else 0.02  # 4 of them
+            assert parameter.std().item() == pytest.approx(expected, rel=0.2), name
+
+
 @pytest.mark.parametrize(
     ("case", "changes"),
     [("mixtral", {"num_experts_per_tok": 9}), ("qwen3_moe", {"num_experts_per_tok": 9, "num_local_experts": 4})],
