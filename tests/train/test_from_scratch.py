@@ -212,9 +212,8 @@ def test_an_unknown_architecture_or_size_is_refused() -> None:
     ],
 )
 def test_a_size_of_another_architecture_is_refused(arch: str, size: dict[str, Any], nearest: str) -> None:
-    config = PretrainConfig(model={"arch": arch} | size)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=f"{arch} has no {next(iter(size))}") as caught:
-        config.shape(500)
+        parse_config(PretrainConfig, {"model": {"arch": arch} | size}, where="recipe")
     assert nearest in str(caught.value)
 
 
@@ -228,9 +227,8 @@ def test_a_size_of_another_architecture_is_refused(arch: str, size: dict[str, An
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(arch: str, sizes: dict[str, Any]) -> None:
-    config = PretrainConfig(model={"arch": arch} | sizes)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError):
-        config.shape(500, {"decoder_start_token_id": 2})
+    with pytest.raises(ConfigError, match=r"not a multiple|even d_model|is more than"):
+        parse_config(PretrainConfig, {"model": {"arch": arch} | sizes}, where="recipe")
 
 
 def _keys(arch: str, sizes: dict[str, Any]) -> dict[str, Any]:

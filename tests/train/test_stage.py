@@ -4,6 +4,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError
 from inkstone.core.stage import execute
 from inkstone.train.config import PretrainConfig
@@ -55,7 +56,7 @@ def test_the_dial_chooses_a_shape_and_sizes_override_it() -> None:
     chosen = PretrainConfig(model={"hidden_size": 96, "num_hidden_layers": 3, "num_attention_heads": 6})  # type: ignore[arg-type]
     assert (chosen.shape(1000).head_dim, chosen.shape(1000).num_hidden_layers) == (16, 3)
     with pytest.raises(ConfigError, match="multiple"):
-        PretrainConfig(model={"hidden_size": 100, "num_attention_heads": 3}).shape(1000)  # type: ignore[arg-type]
+        parse_config(PretrainConfig, {"model": {"hidden_size": 100, "num_attention_heads": 3}}, where="pretrain")
 
 
 def test_a_micro_batch_divides_the_batch() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inkstone.core.config import Config
 from inkstone.core.errors import ConfigError
@@ -105,6 +105,15 @@ class PretrainConfig(LoopConfig):
     context_length: int = Field(default=256, gt=1)
     """Tokens the model sees at once."""
 
+    @model_validator(mode="after")
+    def _check_shape(self) -> "PretrainConfig":
+        try:
+            self.shape(vocab_size=_ANY_VOCABULARY, token_ids={"decoder_start_token_id": 0})
+        except ConfigError as error:
+            remedy = f"; {error.remedy}" if error.remedy else ""
+            raise ValueError(f"{error.cause}{remedy}") from None
+        return self
+
     @property
     def architecture(self) -> Architecture:
         """What `model.arch` names."""
@@ -157,5 +166,6 @@ class PretrainConfig(LoopConfig):
         return self.learning_rate or _LEARNING_RATE_AT_4[self.optimizer.name] * (4 / self.depth) ** 0.5
 
 
+_ANY_VOCABULARY = 8
 _CPU_TOKENS, _GPU_TOKENS = 2_048, 32_768
 _LEARNING_RATE_AT_4 = {"muon": 6e-3, "adamw": 3e-3, "sgd": 0.3}
