@@ -21,7 +21,7 @@ MAX_SECONDS = 0.5
 """Processor time of one conversation."""
 MAX_WAIT_SECONDS = 10.0
 """Time on the clock, for a machine too busy to give a template its processor time."""
-MAX_BYTES = 1 << 29
+MAX_BYTES = 1 << 28
 
 _REMEDY = "check the template, the roles and their order; it is the tokenizer's chat_template.jinja"
 

@@ -13,6 +13,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from inkstone.core.errors import InputError
+from inkstone.tokenizer.segment import is_panic
 from inkstone.tokenizer.sentencepiece import BPE, UNIGRAM, Piece, PieceType, SentencePieceModel
 
 SPACE = "▁"
@@ -54,10 +55,14 @@ def convert_sentencepiece(
     pieces = _with_affixes(model.pieces, affixes or Affixes())
     if len({piece.text for piece in pieces}) < len(pieces):
         raise InputError("a SentencePiece model with one piece twice", remedy="copy it again")
+    if all(piece.type != PieceType.UNKNOWN for piece in pieces):
+        raise InputError("a SentencePiece model without an unknown piece", remedy="copy it again")
     try:
         backend = tokenizers.Tokenizer(_subword_model(model, pieces))
         normalizer = _normalizer(model, prefix=prefix_after_special)
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise InputError(f"a damaged SentencePiece model: {error}", remedy="copy it again") from error
     backend.normalizer = normalizer
     backend.pre_tokenizer = _pre_tokenizer(model, pieces, prefix=not prefix_after_special)
@@ -77,14 +82,14 @@ def _with_affixes(pieces: Sequence[Piece], affixes: Affixes) -> list[Piece]:
 
 
 def _subword_model(model: SentencePieceModel, pieces: Sequence[Piece]) -> models.Model:
-    unknown = next((n for n, piece in enumerate(pieces) if piece.type == PieceType.UNKNOWN), None)
+    unknown = next(n for n, piece in enumerate(pieces) if piece.type == PieceType.UNKNOWN)
     has_symbols = any(piece.type == PieceType.USER_DEFINED for piece in pieces)
     if model.model_type == BPE:
         vocab = {piece.text: n for n, piece in enumerate(pieces)}
         return models.BPE(
             vocab=vocab,
             merges=_merges(pieces, vocab),
-            unk_token=None if unknown is None else pieces[unknown].text,
+            unk_token=pieces[unknown].text,
             fuse_unk=True,
             byte_fallback=model.byte_fallback,
             ignore_merges=has_symbols,

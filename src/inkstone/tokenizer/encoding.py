@@ -73,10 +73,39 @@ def pad_batch(
     )
 
 
-def share_of_each(first: int, second: int, room: int) -> tuple[int, int]:
+def cut_to_length(encoding: Encoding, max_length: int, side: PaddingSide) -> Encoding:
+    """Cut a text, or the longer text of a pair first, at one side; added tokens stay.
+
+    Raises:
+        InputError: the added tokens alone are more than `max_length`.
+    """
+    if len(encoding) <= max_length:
+        return encoding
+    counts = [encoding.sequence_ids.count(0), encoding.sequence_ids.count(1)]
+    num_added = len(encoding) - sum(counts)
+    if num_added > max_length:
+        raise InputError(f"max_length {max_length} has no room for {num_added} added tokens", remedy="set a larger one")
+    shares = _share_of_each(counts[0], counts[1], max_length - num_added)
+    kept: list[int] = []
+    seen = [0, 0]
+    for n, sequence in enumerate(encoding.sequence_ids):
+        if sequence is not None:
+            at = seen[sequence]
+            seen[sequence] += 1
+            if at >= shares[sequence] if side == "right" else at < counts[sequence] - shares[sequence]:
+                continue
+        kept.append(n)
+    return Encoding(
+        [encoding.ids[n] for n in kept],
+        [encoding.offsets[n] for n in kept],
+        [encoding.token_type_ids[n] for n in kept],
+        [encoding.sequence_ids[n] for n in kept],
+        len(encoding) - len(kept),
+    )
+
+
+def _share_of_each(first: int, second: int, room: int) -> tuple[int, int]:
     """How many tokens each text of a pair keeps when the longer one is cut first, down to `room` in all."""
-    if first + second <= room:
-        return first, second
     if first <= second:
         kept = min(first, room // 2)
         return kept, room - kept

@@ -19,6 +19,7 @@ from inkstone.tokenizer.backends import (
     family_of,
     from_sentencepiece,
 )
+from inkstone.tokenizer.segment import is_panic
 from inkstone.tokenizer.special import SpecialTokens
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -71,7 +72,7 @@ def read_tokenizer(path: Path) -> TokenizerFiles:
         backend = _read_backend(path, config)
         add_listed_tokens(backend, folder, config)
     except BaseException as error:
-        if type(error).__name__ == "PanicException":  # how the library's Rust code fails on what it did not foresee
+        if is_panic(error):
             raise InputError(f"a damaged tokenizer: {error}", where=path, remedy="copy it again") from None
         raise
     special = _special_tokens(backend, config)

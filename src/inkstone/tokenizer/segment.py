@@ -1,12 +1,12 @@
-"""Texts through a backend of the `tokenizers` library: errors, cuts, and special tokens read as plain text."""
+"""Texts through a backend of the `tokenizers` library: errors as ours, special tokens as plain text."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tokenizers
 
 from inkstone.core.errors import InputError
-from inkstone.tokenizer.encoding import share_of_each
 
 
 def encode_ids(backend: tokenizers.Tokenizer, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
@@ -15,36 +15,23 @@ def encode_ids(backend: tokenizers.Tokenizer, texts: Sequence[str], *, add_speci
     Raises:
         InputError: a text has a lone surrogate, which UTF-8 cannot write.
     """
-    try:
+    with _library_errors(texts):
         encodings = backend.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
-    except TypeError:
-        _check_surrogates(texts)
-        raise
     return [encoding.ids for encoding in encodings]
 
 
-def encode_each(backend: tokenizers.Tokenizer, texts: Sequence[str]) -> list[tokenizers.Encoding]:
-    """Every text with its offsets, without added tokens.
+def encode_each(
+    backend: tokenizers.Tokenizer, texts: Sequence[str], pairs: Sequence[str] | None, *, add_special_tokens: bool
+) -> list[tokenizers.Encoding]:
+    """Every text, or pair of texts, with its offsets.
 
     Raises:
         InputError: a text has a lone surrogate, which UTF-8 cannot write.
     """
-    try:
-        encodings: list[tokenizers.Encoding] = backend.encode_batch(list(texts), add_special_tokens=False)
-    except TypeError:
-        _check_surrogates(texts)
-        raise
+    rows = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+    with _library_errors([*texts, *(pairs or ())]):
+        encodings: list[tokenizers.Encoding] = backend.encode_batch(rows, add_special_tokens=add_special_tokens)
     return encodings
-
-
-def cut_to_room(first: tokenizers.Encoding, second: tokenizers.Encoding | None, room: int, side: str) -> int:
-    """Cut a text, or the longer text of a pair first, down to `room` tokens; how many that were."""
-    lengths = len(first.ids), 0 if second is None else len(second.ids)
-    kept = share_of_each(*lengths, room) if second is not None else (min(lengths[0], room), 0)
-    for encoding, length, keep in zip((first, second), lengths, kept, strict=True):
-        if encoding is not None and keep < length:
-            encoding.truncate(keep, direction=side)
-    return sum(lengths) - sum(kept)
 
 
 def without_special_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -64,6 +51,26 @@ def without_special_tokens(backend: tokenizers.Tokenizer) -> tokenizers.Tokenize
         if entry[0] in special:
             entry[0] = f"\0{entry[0]}\0"
     return tokenizers.Tokenizer.from_str(json.dumps(state))
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether the library's Rust code failed on what it did not foresee; such an error is no `Exception`."""
+    return type(error).__name__ == "PanicException"
+
+
+@contextlib.contextmanager
+def _library_errors(texts: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except TypeError:  # what the library makes of a text that is not UTF-8
+        _check_surrogates(texts)
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception) or is_panic(error):
+            raise InputError(
+                f"the tokenizer cannot encode this text: {error}", remedy="its files are damaged: copy them again"
+            ) from None
+        raise
 
 
 def _check_surrogates(texts: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import tokenizers
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
 from inkstone.tokenizer.chat import ChatMessage, EncodedChat, RenderedChat, mask_of_spans, render_chat
-from inkstone.tokenizer.encoding import EncodedBatch, Encoding, PaddingSide, pad_batch
+from inkstone.tokenizer.encoding import EncodedBatch, Encoding, PaddingSide, cut_to_length, pad_batch
 from inkstone.tokenizer.layout import (
     DEFAULT_TEMPLATE,
     TokenizerFiles,
@@ -20,7 +20,7 @@ from inkstone.tokenizer.layout import (
     write_tokenizer,
 )
 from inkstone.tokenizer.pretokenize import build_pre_tokenizer, cut_long_text
-from inkstone.tokenizer.segment import cut_to_room, encode_each, encode_ids, without_special_tokens
+from inkstone.tokenizer.segment import encode_each, encode_ids, without_special_tokens
 from inkstone.tokenizer.special import SpecialTokens
 from inkstone.tokenizer.token_bytes import bytes_of_token
 
@@ -154,7 +154,7 @@ class Tokenizer:
         Raises:
             InputError: a text has a lone surrogate, which UTF-8 cannot write.
         """
-        return self._encodings([text], None if pair is None else [pair], None, add_special_tokens)[0]
+        return self._encodings([text], None if pair is None else [pair], add_special_tokens)[0]
 
     def encode_batch(
         self,
@@ -187,9 +187,13 @@ class Tokenizer:
             max_length = self.model_max_length
         if truncation and max_length is None:
             raise InputError("truncation without a length", remedy="give max_length")
-        rows = self._encodings(texts, pairs, max_length if truncation else None, add_special_tokens)
+        rows = self._encodings(texts, pairs, add_special_tokens)
         for n, row in enumerate(rows):
-            if max_length is not None and len(row) > max_length:
+            if max_length is None or len(row) <= max_length:
+                continue
+            if truncation:
+                rows[n] = cut_to_length(row, max_length, self._truncation_side)
+            else:
                 raise InputError(
                     f"text {n} has {len(row):,} tokens, more than {max_length:,}",
                     remedy="shorten it, or set truncation to cut it",
@@ -280,6 +284,10 @@ class Tokenizer:
         """Where shorter rows are filled, as tokenizer_config.json says; on the right when it says nothing."""
         return "left" if self._config.get("padding_side") == "left" else "right"
 
+    @property
+    def _truncation_side(self) -> PaddingSide:
+        return "left" if self._config.get("truncation_side") == "left" else "right"
+
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes that an id stands for, possibly a part of a character; a special token's are its name's."""
         token = self.backend.id_to_token(token_id)
@@ -307,23 +315,9 @@ class Tokenizer:
     def _adds(self, at: int, token_id: int | None) -> bool:
         return token_id is not None and bool(self._added_ids) and self._added_ids[at] == token_id
 
-    def _encodings(
-        self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None, add_special_tokens: bool
-    ) -> list[Encoding]:
-        first = encode_each(self._segmenter, texts)
-        second = [None] * len(first) if pairs is None else encode_each(self._segmenter, pairs)
-        added = self._segmenter.num_special_tokens_to_add(pairs is not None) if add_special_tokens else 0
-        room = None if max_length is None else max_length - added
-        if room is not None and room < 0:
-            raise InputError(f"max_length {max_length} has no room for {added} added tokens", remedy="set a larger one")
-        side = "left" if self._config.get("truncation_side") == "left" else "right"
-        rows = []
-        for one, other in zip(first, second, strict=True):
-            num_truncated = 0 if room is None else cut_to_room(one, other, room, side)
-            whole = self._segmenter.post_process(one, other, add_special_tokens)
-            ids = self._vocabulary_ids(whole.ids)
-            rows.append(Encoding(ids, whole.offsets, whole.type_ids, whole.sequence_ids, num_truncated))
-        return rows
+    def _encodings(self, texts: Sequence[str], pairs: Sequence[str] | None, add_special_tokens: bool) -> list[Encoding]:
+        rows = encode_each(self._segmenter, texts, pairs, add_special_tokens=add_special_tokens)
+        return [Encoding(self._vocabulary_ids(r.ids), r.offsets, r.type_ids, r.sequence_ids) for r in rows]
 
     def _render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool, **options: Any) -> RenderedChat:
         name = options.pop("template", None)
