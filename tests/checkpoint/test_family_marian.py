@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
     BartForConditionalGeneration,
+    GenerationConfig,
     MarianConfig,
     MarianMTModel,
     MBartConfig,
@@ -22,9 +23,11 @@ from transformers import (
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.checkpoint.families import family_named
 from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.nn.beam import beam_params, beam_search
 from inkstone.nn.layers.embedding import sinusoids
 from inkstone.nn.models.base import EncoderDecoder
 from inkstone.nn.models.transformer import Transformer
+from inkstone.nn.target_decoder import TargetDecoder
 from tests.nn import contract
 from tests.tiny_models import tiny_tokenizer
 
@@ -227,3 +230,55 @@ def test_a_folder_with_another_shape_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"decoder_ffn_dim": 44}))
     with pytest.raises(CheckpointError, match=r"fc1.*config.json asks for"):
         load_model(tmp_path)
+
+
+SETTINGS = {
+    "num_beams": 6,
+    "max_length": 40,
+    "min_length": 4,
+    "length_penalty": 0.8,
+    "bad_words_ids": [[2]],
+    "forced_eos_token_id": 1,
+}
+
+
+@pytest.mark.parametrize("where", ["generation_config.json", "config.json"])
+def test_settings_of_generation_are_read_obeyed_and_written(tmp_path: Path, where: str) -> None:
+    theirs = oracle("marian", {})
+    theirs.generation_config.update(**SETTINGS)
+    model = from_oracle(tmp_path / "theirs", theirs)
+    if where == "config.json":  # as folders of older versions have it
+        (tmp_path / "theirs/generation_config.json").unlink()
+        config = json.loads((tmp_path / "theirs/config.json").read_text())
+        (tmp_path / "theirs/config.json").write_text(json.dumps(config | SETTINGS))
+        model = load_model(tmp_path / "theirs", device="cpu")
+    params = beam_params(model, num_return_sequences=2)
+    assert (params.max_new_tokens, params.min_new_tokens, params.num_return_sequences) == (39, 3, 2)
+    decoder = TargetDecoder(model, SOURCE.tolist())
+    found = beam_search(decoder, [decoder.start] * 3, params, stop_ids=[1])
+    expected = theirs.generate(SOURCE, num_return_sequences=2).tolist()
+    assert [[2, *each.token_ids] for row in found for each in row] == [row[: row.index(1) + 1] for row in expected]
+
+    save_checkpoint(tmp_path / "ours", model, tiny_tokenizer())
+    written = GenerationConfig.from_pretrained(tmp_path / "ours").to_dict()
+    assert {key: written[key] for key in SETTINGS} == SETTINGS
+    assert written["decoder_start_token_id"] == 2
+    again = MarianMTModel.from_pretrained(tmp_path / "ours").generate(SOURCE, num_return_sequences=2)
+    assert again.tolist() == expected
+
+
+def test_a_new_encoder_decoder_does_not_sample(tmp_path: Path) -> None:
+    model = Transformer(family_named("marian").from_hf(SHAPE))
+    model.init_weights()
+    save_checkpoint(tmp_path, model, tiny_tokenizer())
+    written = GenerationConfig.from_pretrained(tmp_path)
+    assert not written.do_sample
+    assert written.decoder_start_token_id == 2
+    assert written.eos_token_id == [1, 4]
+
+
+def test_wrong_settings_of_generation_are_refused(tmp_path: Path) -> None:
+    model = from_oracle(tmp_path, oracle("marian", {}))
+    model.generation_config = {"num_beams": -2}
+    with pytest.raises(ConfigError, match=r"generation_config.json: num_beams"):
+        beam_params(model)

@@ -12,7 +12,7 @@ from inkstone.checkpoint.families import architecture_of, family_named
 from inkstone.checkpoint.weights import MAX_SHARD_SIZE, write_weights
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import StrPath, atomic_file, write_json
-from inkstone.nn.models.base import Model
+from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.tokenizer import Tokenizer
 
 CONFIG = "config.json"
@@ -85,10 +85,14 @@ def hf_config(model: Model, tokenizer: Tokenizer, dtype: torch.dtype) -> dict[st
 def generation_config(model: Model, tokenizer: Tokenizer) -> dict[str, Any]:
     """The keys of generation_config.json: those that the model came with, or else sampling on.
 
-    Completions stop at the end of a document, of a chat message, or where the model's own list says so.
+    An encoder–decoder searches for the likeliest target instead, and begins it with its own start token. Completions
+    stop at the end of a document, of a chat message, or where the model's own list says so.
     """
+    task: dict[str, Any] = {"do_sample": True}
+    if isinstance(model, EncoderDecoder):
+        task = {"do_sample": False, "decoder_start_token_id": model.decoder_start_token_id}
     return {
-        "do_sample": True,
+        **task,
         **model.generation_config,
         "bos_token_id": tokenizer.bos_id,
         "eos_token_id": stop_ids(tokenizer, model),

@@ -1,16 +1,17 @@
 """Beam search: the likeliest completions that can be found while following a few at a time."""
 
 from collections.abc import Collection, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from inkstone.core.config import Config
+from inkstone.core.config import Config, parse_config
 from inkstone.core.errors import CheckpointError, ConfigError
 from inkstone.nn.constraints import bad_words, forced_token, min_length, no_repeat_ngram
 from inkstone.nn.generate import check_prompt
+from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.nn.sampling import LogitsProcessor, repetition_penalty
 from inkstone.nn.steps import CachedSteps, NextTokenModel, Steps
 
@@ -51,6 +52,27 @@ class BeamParams(Config):
         if self.min_new_tokens > self.max_new_tokens:
             raise ValueError(f"min_new_tokens {self.min_new_tokens} exceeds max_new_tokens {self.max_new_tokens}")
         return self
+
+
+def beam_params(model: Model, **changes: Any) -> BeamParams:
+    """The settings that came with a model in its generation_config.json, with `changes`.
+
+    There, `max_length` and `min_length` count an encoder–decoder's start token too; a decoder's prompt is not known
+    here, so both are left out.
+
+    Raises:
+        ConfigError: a setting has a wrong value.
+    """
+    stored = model.generation_config
+    keys = {key: stored[key] for key in BeamParams.model_fields if stored.get(key) is not None}
+    if isinstance(model, EncoderDecoder):
+        for key, total in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
+            if key not in keys and isinstance(length := stored.get(total), int) and length > 0:
+                keys[key] = length - 1
+    for key in ("forced_bos_token_id", "forced_eos_token_id"):
+        if isinstance(tokens := keys.get(key), list):
+            keys[key] = tokens[0] if tokens else None
+    return parse_config(BeamParams, keys | changes, where="generation_config.json")
 
 
 class Hypothesis(NamedTuple):
