@@ -12,6 +12,8 @@ from torch import Tensor
 
 from inkstone.checkpoint import load_model, read_safetensors, save_checkpoint, write_safetensors
 from inkstone.core.errors import CheckpointError
+from inkstone.nn.layers.attention import attention
+from inkstone.nn.layers.mask import AttentionMask
 from inkstone.nn.models.base import Encoder
 from inkstone.nn.models.bert import BertConfig, BertModel
 from inkstone.nn.models.masked_lm import BertForMaskedLM, MaskedLM, RobertaForMaskedLM
@@ -248,9 +250,24 @@ def test_initial_weights() -> None:
             assert parameter.unique().tolist() == [0.0 if name.endswith("bias") else 1.0], name
 
 
-def test_dropout_is_for_training_only() -> None:
-    model = tiny(hidden_dropout_prob=0.5)
+@pytest.mark.parametrize("key", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+def test_dropout_is_for_training_only(key: str) -> None:
+    model = tiny(**{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} | {key: 0.5})
     ids, _ = batch(0, left=False)
     assert torch.equal(model(ids), model(ids))
     model.train()
     assert not torch.equal(model(ids), model(ids))
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "explicit"])
+def test_dropout_of_attention_weights_is_right_on_average(implementation: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 1, 6, 8, generator=generator) for _ in range(3))
+    causal = AttentionMask(causal=True)
+    torch.manual_seed(0)
+    many = [tensor.expand(4000, -1, -1, -1) for tensor in (query, key, value)]
+    dropped = attention(*many, causal, dropout=0.25, implementation=implementation)
+    expected = attention(query, key, value, causal, implementation=implementation)
+    torch.testing.assert_close(dropped.mean(0, keepdim=True), expected, atol=0.06, rtol=0)
+    share = (dropped[:, 0, 0] == 0).all(-1).float().mean()  # the first query sees one key only
+    assert share.item() == pytest.approx(0.25, abs=0.03)

@@ -72,6 +72,9 @@ def test_files_of_version_6(tmp_path: Path) -> None:
     )
     expected = SentenceConfig(pooling="lasttoken", normalize=True, prompts={"query": "Q: ", "document": ""})
     assert read_sentence_config(tmp_path) == expected
+    for longest, max_seq_length in ((256, 256), (int(1e30), None)):
+        write(tmp_path, {"tokenizer_config.json": {"model_max_length": longest}})
+        assert read_sentence_config(tmp_path) == expected.model_copy(update={"max_seq_length": max_seq_length})
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from inkstone.nn.pooling import POOLINGS, Pooling
 MODULES = "modules.json"
 TEXT = "sentence_bert_config.json"
 PROMPTS = "config_sentence_transformers.json"
+TOKENIZER = "tokenizer_config.json"
+_NO_LIMIT = 1 << 40
 _TYPE = "sentence_transformers.models."
 _FLAGS: Mapping[str, str] = {
     "pooling_mode_cls_token": "cls",
@@ -67,7 +69,7 @@ def read_sentence_config(folder: StrPath) -> SentenceConfig | None:
         keys = {
             "pooling": _pooling(folder / steps["Pooling"] / "config.json"),
             "normalize": "Normalize" in steps,
-            "max_seq_length": text.get("max_seq_length"),
+            "max_seq_length": text.get("max_seq_length") or _model_max_length(folder),
             "prompts": prompts.get("prompts") or {},
             "default_prompt_name": prompts.get("default_prompt_name"),
         }
@@ -106,6 +108,12 @@ def write_sentence_config(folder: StrPath, config: SentenceConfig, hidden_size: 
         for index, (path, step) in enumerate(steps)
     ]
     write_json(folder / MODULES, modules)
+
+
+def _model_max_length(folder: Path) -> object:
+    """Where sentence-transformers 6 keeps the longest text; numbers beyond any context stand for none."""
+    length = _settings(folder / TOKENIZER).get("model_max_length")
+    return None if isinstance(length, int | float) and length > _NO_LIMIT else length
 
 
 def _steps(folder: Path) -> dict[str, str]:

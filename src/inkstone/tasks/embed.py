@@ -99,7 +99,7 @@ def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncat
             remedy="split them, or give truncate=True to keep their beginnings",
         )
     if too_long:
-        warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {limit:,} tokens", stacklevel=3)
+        warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {limit:,} tokens", stacklevel=4)
         import tokenizers
 
         cutting = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())

@@ -20,6 +20,7 @@ def attention(
     *,
     bias: Tensor | None = None,
     scale: float | None = None,
+    dropout: float = 0.0,
     output_attentions: list[Tensor] | None = None,
     implementation: Implementation = "auto",
 ) -> Tensor:
@@ -33,23 +34,31 @@ def attention(
         mask: who may look at whom; a query that may look nowhere gets zeros.
         bias: (B or 1, H, T, S), added to the scores (T5's relative positions).
         scale: of the scores, by default 1/sqrt(D).
-        output_attentions: a list to which the attention weights (B, H, T, S) are appended, in float32.
+        dropout: share of the attention weights that are left out, at random, and the others scaled up; for training.
+        output_attentions: a list to which the attention weights (B, H, T, S) are appended, in float32,
+            before dropout.
         implementation: "auto" is "explicit" where the weights are asked for, else "sdpa"; all agree up to rounding.
             "flex" skips blocks of a long sequence in which nobody may look at anybody, but needs to be compiled to
-            do so, and has no gradient on a CPU.
+            do so, has no gradient on a CPU, and no dropout ("sdpa" is taken then).
 
     Returns:
         (B, H, T, D).
     """
     if implementation == "explicit" or output_attentions is not None:
-        return _explicit(query, key, value, mask, bias, scale, output_attentions)
-    if implementation == "flex":
+        return _explicit(query, key, value, mask, bias, scale, dropout, output_attentions)
+    if implementation == "flex" and dropout == 0.0:
         return flex(query, key, value, mask, bias, scale)
-    return _sdpa(query, key, value, mask, bias, scale)
+    return _sdpa(query, key, value, mask, bias, scale, dropout)
 
 
 def _sdpa(
-    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask, bias: Tensor | None, scale: float | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: AttentionMask,
+    bias: Tensor | None,
+    scale: float | None,
+    dropout: float,
 ) -> Tensor:
     """PyTorch's fused kernels; causal attention of as many queries as keys needs no mask in memory."""
     num_queries, num_keys = query.shape[2], key.shape[2]
@@ -63,6 +72,7 @@ def _sdpa(
         key,
         value,
         attn_mask=allowed,
+        dropout_p=dropout,
         is_causal=is_causal,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
@@ -76,6 +86,7 @@ def _explicit(
     mask: AttentionMask,
     bias: Tensor | None,
     scale: float | None,
+    dropout: float,
     output_attentions: list[Tensor] | None,
 ) -> Tensor:
     """The formula as it stands; the weights are computed in float32."""
@@ -94,7 +105,7 @@ def _explicit(
         weights = torch.softmax(scores, dim=-1).masked_fill(~allowed, 0.0)
     if output_attentions is not None:
         output_attentions.append(weights)
-    return weights.to(value.dtype) @ value
+    return F.dropout(weights, dropout).to(value.dtype) @ value
 
 
 def _allowed(mask: AttentionMask, num_queries: int, num_keys: int, device: torch.device) -> Tensor | None:

@@ -106,6 +106,7 @@ class BertSelfAttention(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.num_attention_heads = config.num_attention_heads
+        self.dropout = config.attention_probs_dropout_prob
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
@@ -118,7 +119,8 @@ class BertSelfAttention(nn.Module):
             project(hidden_states).view(batch, time, self.num_attention_heads, -1).transpose(1, 2)
             for project in (self.query, self.key, self.value)
         )
-        context = attention(query, key, value, mask, output_attentions=output_attentions)
+        dropout = self.dropout if self.training else 0.0
+        context = attention(query, key, value, mask, dropout=dropout, output_attentions=output_attentions)
         # (B, H, T, D) → (B, T, H·D)
         return context.transpose(1, 2).reshape(batch, time, size)
 
