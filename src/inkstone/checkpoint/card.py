@@ -19,7 +19,7 @@ def model_card(model: Model, tokenizer: Tokenizer, dtype: str, training: Mapping
     facts = {
         "Family": model.config.model_type,
         "Parameters": f"{model.num_parameters():,}",
-        **_shape(model.config),
+        **shape_rows(model.config),
         "Vocabulary": f"{tokenizer.vocab_size:,} tokens",
         "Weights": dtype,
     }
@@ -30,7 +30,7 @@ def model_card(model: Model, tokenizer: Tokenizer, dtype: str, training: Mapping
     return "\n".join(parts)
 
 
-def _shape(config: ModelConfig) -> dict[str, str]:
+def shape_rows(config: ModelConfig) -> dict[str, str]:
     """The rows of whatever sizes this family's config has, under the names that families share or their own."""
     sizes = {
         label: next((value for key in keys if isinstance(value := getattr(config, key, None), int)), None)

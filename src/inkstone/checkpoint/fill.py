@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from inkstone.checkpoint.families import ModelFamily
-from inkstone.checkpoint.safetensors_file import SafetensorsFile, open_safetensors
+from inkstone.checkpoint.safetensors_file import SafetensorsFile, StoredTensor, open_safetensors
 from inkstone.checkpoint.strict_json import shown
 from inkstone.checkpoint.weights import Place
 from inkstone.core.device import resolve_dtype
@@ -64,10 +64,10 @@ def fill(model: Model, names: Mapping[str, str], places: Mapping[str, Place], de
             opened.tensors = {tensor: place.tensor for tensor, place in places.items() if place.file == file}
             for name, tensor in own.items():
                 if places[tensor].file == file:
-                    _assign(model, name, _read(opened, tensor, device, target))
+                    _assign(model, name, _read(opened, places[tensor].tensor, device, target))
     model.tie_weights()
     for alias, name in tied.items():
-        _check_tied(model, places[names[alias]].file, names[alias], name)
+        _check_tied(model, places[names[alias]], names[alias], name)
     model.to(device)
 
 
@@ -84,11 +84,10 @@ def _target_dtype(places: list[Place], device: torch.device, dtype: str) -> torc
     return stored
 
 
-def _read(file: SafetensorsFile, tensor: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-    stored = file.tensors[tensor]
+def _read(file: SafetensorsFile, stored: StoredTensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     if device.type == "cpu" and stored.dtype == dtype:
-        return file.mapped(tensor)
-    return file.read_into(tensor, torch.empty(stored.shape, dtype=dtype, device=device))
+        return file.mapped(stored)
+    return file.read_into(stored, torch.empty(stored.shape, dtype=dtype, device=device))
 
 
 def _assign(model: nn.Module, name: str, values: Tensor) -> None:
@@ -128,14 +127,14 @@ def _check_tensor(place: Place, name: str, expected: tuple[int, ...]) -> None:
         )
 
 
-def _check_tied(model: Model, file: Path, tensor: str, name: str) -> None:
+def _check_tied(model: Model, place: Place, tensor: str, name: str) -> None:
     """A tied checkpoint may repeat a matrix under its other name; leaving out another matrix would be a loss."""
     kept = model.get_parameter(name).detach()
-    with open_safetensors(file) as opened:
-        repeated = _read(opened, tensor, kept.device, kept.dtype)
+    with open_safetensors(place.file) as opened:
+        repeated = _read(opened, place.tensor, kept.device, kept.dtype)
     if not torch.equal(repeated, kept):
         raise CheckpointError(
             f"config.json ties {shown(tensor)[1:-1]} to {name}, but the file holds another matrix for it",
-            where=file,
+            where=place.file,
             remedy="set tie_word_embeddings to false in config.json",
         )

@@ -5,7 +5,8 @@ loading takes no time, and no memory beyond the pages in use. Weights to convert
 in pieces of a few megabytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from inkstone.checkpoint.save import CONFIG, GENERATION_CONFIG, check_vocabulary
 from inkstone.checkpoint.skeleton import build_skeleton
 from inkstone.checkpoint.strict_json import read_json_object
 from inkstone.checkpoint.unpack import unpack
-from inkstone.checkpoint.weights import find_weights, inside
+from inkstone.checkpoint.weights import Place, find_weights, inside
 from inkstone.core.device import resolve_device
 from inkstone.core.errors import CheckpointError, ConfigError, InkstoneError, InputError
 from inkstone.core.files import StrPath
@@ -27,6 +28,19 @@ from inkstone.tokenizer import Tokenizer
 
 _DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers")
 _MAX_DEPTH = 10_000
+_GENERATION_KEYS = (
+    "num_beams",
+    "max_length",
+    "min_length",
+    "length_penalty",
+    "early_stopping",
+    "no_repeat_ngram_size",
+    "repetition_penalty",
+    "bad_words_ids",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+)
+"""What folders from before generation_config.json say in config.json."""
 _COPY_FOLDER = "copy the model folder again, or run the stage that made it again"
 
 
@@ -100,6 +114,32 @@ def load_model(
 ) -> Model:
     """The model of `load_checkpoint` alone, for folders without a tokenizer."""
     folder = locate(path_or_id, revision)
+    outline = read_outline(folder, verify=verify)
+    fill(outline.model, outline.names, outline.places, resolve_device(device), dtype)
+    outline.model.generation_config = read_generation_config(folder, outline.hf)
+    return outline.model.eval()
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a model folder says of itself, its weights not read yet."""
+
+    hf: HFConfig
+    """config.json."""
+    model: Model
+    """Parameters have shapes, but no values."""
+    places: Mapping[str, Place]
+    """Every tensor of the files."""
+    names: Mapping[str, str]
+    """Our name of each weight → its name in the files."""
+
+
+def read_outline(folder: Path, *, verify: bool = False) -> Outline:
+    """Read config.json and the headers of the weights, and check that they belong together.
+
+    Raises:
+        CheckpointError: as `load_checkpoint` does, but for what only the weights' values show.
+    """
     check_folder(folder, verify=verify)
     hf = read_hf_config(folder)
     family, build, config = _blueprint(folder, hf)
@@ -107,10 +147,7 @@ def load_model(
     config = family.for_file(config, places)
     num_bytes = sum(place.tensor.num_bytes for place in places.values())
     model = build_skeleton(lambda: build(config), folder / CONFIG, len(places), num_bytes)
-    names = match_names(family, model, places, folder)
-    fill(model, names, places, resolve_device(device), dtype)
-    model.generation_config = read_generation_config(folder)
-    return model.eval()
+    return Outline(hf, model, places, match_names(family, model, places, folder))
 
 
 def _blueprint(folder: Path, hf: HFConfig) -> tuple[ModelFamily, Callable[[ModelConfig], Model], ModelConfig]:
@@ -205,12 +242,12 @@ def read_hf_config(folder: Path) -> HFConfig:
     return hf
 
 
-def read_generation_config(folder: Path) -> dict[str, Any]:
-    """The keys of generation_config.json; none where there is no such file.
+def read_generation_config(folder: Path, hf: HFConfig) -> dict[str, Any]:
+    """The keys of generation_config.json; where there is no such file, those that older ones have in config.json.
 
     Raises:
         CheckpointError: it is malformed.
     """
     if not (folder / GENERATION_CONFIG).exists():
-        return {}
+        return {key: hf[key] for key in _GENERATION_KEYS if hf.get(key) is not None}
     return read_json_object(inside(folder, GENERATION_CONFIG))

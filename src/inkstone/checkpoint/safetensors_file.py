@@ -60,25 +60,25 @@ class SafetensorsFile:
     _descriptor: int
     _mapping: mmap.mmap | None = field(default=None, init=False)
 
-    def mapped(self, name: str) -> Tensor:
-        """A tensor whose memory is the file's, private to this process: written pages are copied, the file never is.
+    def mapped(self, tensor: str | StoredTensor) -> Tensor:
+        """A tensor, by name or place, whose memory is a private map of the file: what is written to is copied first.
 
         Replacing or removing the file (by name, as every tool that writes atomically does) leaves the tensor as it is.
         """
-        stored = self.tensors[name]
+        stored = self._stored(tensor)
         if stored.num_bytes == 0 or stored.begin % stored.dtype.itemsize:
-            return self.read_into(name, torch.empty(stored.shape, dtype=stored.dtype))
+            return self.read_into(stored, torch.empty(stored.shape, dtype=stored.dtype))
         if self._mapping is None:
             self._mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
         flat = torch.frombuffer(self._mapping, dtype=stored.dtype, count=prod(stored.shape), offset=stored.begin)
         return flat.view(stored.shape)
 
-    def read_into(self, name: str, out: Tensor) -> Tensor:
+    def read_into(self, tensor: str | StoredTensor, out: Tensor) -> Tensor:
         """Read a tensor into `out`, contiguous and of the same shape, converting to its dtype and device by and by.
 
         Beside `out` no more than a few megabytes are held.
         """
-        stored = self.tensors[name]
+        stored = self._stored(tensor)
         target = out.view(-1)
         if stored.dtype == target.dtype and target.device.type == "cpu":
             self._read(stored.begin, target)
@@ -90,6 +90,9 @@ class SafetensorsFile:
             self._read(stored.begin + start * stored.dtype.itemsize, part)
             target[start : start + part.numel()].copy_(part)
         return out
+
+    def _stored(self, tensor: str | StoredTensor) -> StoredTensor:
+        return self.tensors[tensor] if isinstance(tensor, str) else tensor
 
     def _read(self, begin: int, target: Tensor) -> None:
         """Fill a flat CPU tensor with the bytes at `begin`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ _CALLS_PER_TENSOR, _CALL_ALLOWANCE = 32, 4000
 _FILLED = (torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.linspace)
 
 
-def build_skeleton(build: Callable[[], Model], where: Path, num_tensors: int, num_bytes: int) -> Model:
+M = TypeVar("M", bound=Model)
+
+
+def build_skeleton(build: Callable[[], M], where: Path, num_tensors: int, num_bytes: int) -> M:
     """Call `build` with its parameters on the meta device; computed tables (buffers) are real.
 
     Building ends early where the config asks for far more than the files hold: for far more tensors, or for tables far

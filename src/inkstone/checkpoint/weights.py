@@ -25,6 +25,7 @@ UNREADABLE = ("pytorch_model*.bin", "tf_model.h5", "flax_model.msgpack", "*.gguf
 """Weights in formats that are not read, as they lie in folders of the field."""
 
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_SHARD_NAME = re.compile(r"[\w-][\w.-]{0,200}\.safetensors", re.ASCII)
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _HEADER_ALIGNMENT = 64
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -75,7 +76,7 @@ def _find_in_shards(folder: Path) -> dict[str, Place]:
 
 
 def _shard_name(index: Path, value: object) -> str:
-    if isinstance(value, str) and Path(value).name == value and value.endswith(".safetensors") and value.isprintable():
+    if isinstance(value, str) and _SHARD_NAME.fullmatch(value):
         return value
     raise CheckpointError(
         f"names the shard {shown(value)}; a shard is a .safetensors file beside the index",

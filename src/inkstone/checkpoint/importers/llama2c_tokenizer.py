@@ -36,7 +36,8 @@ def read_vocabulary(path: StrPath, vocab_size: int) -> Llama2cVocabulary:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(error.strerror or str(error), where=path) from None
-    pieces, at = [], 4
+    pieces: list[tuple[bytes, float]] = []
+    at = 4
     try:
         (longest,) = struct.unpack_from("<i", data)
         while at < len(data) and len(pieces) <= vocab_size:
