@@ -14,14 +14,14 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.checkpoint.adapters import ADAPTER_WEIGHTS, PREFIX, load_adapter, save_adapter
 from inkstone.core.errors import CheckpointError
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import Adapter, add_adapter, is_adapted
-from inkstone.nn.models.base import Encoder, Model
+from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.nn.models.gpt2 import GPT2Config, GPT2LMHeadModel
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
@@ -37,6 +37,7 @@ SMALL: dict[str, Any] = {
     "intermediate_size": 48,
     "max_position_embeddings": 64,
 }
+SPECIAL = {"pad_token_id": 2, "eos_token_id": 1, "decoder_start_token_id": 2}
 BASES: Mapping[str, tuple[type[PreTrainedModel], Any]] = {
     "llama": (
         transformers.LlamaForCausalLM,
@@ -49,8 +50,31 @@ BASES: Mapping[str, tuple[type[PreTrainedModel], Any]] = {
         transformers.GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4, n_positions=64),
     ),
     "bert": (transformers.BertForMaskedLM, transformers.BertConfig(**SMALL)),
+    "t5": (
+        transformers.T5ForConditionalGeneration,
+        transformers.T5Config(vocab_size=320, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **SPECIAL),
+    ),
+    "marian": (
+        transformers.MarianMTModel,
+        transformers.MarianConfig(
+            vocab_size=320, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+            decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=64,
+            scale_embedding=True, share_encoder_decoder_embeddings=True, forced_eos_token_id=1, **SPECIAL,
+        ),
+    ),
+    "mixtral": (
+        transformers.MixtralForCausalLM,
+        transformers.MixtralConfig(**SMALL, num_key_value_heads=2, num_local_experts=3, num_experts_per_tok=2),
+    ),
+}  # fmt: skip
+TARGETS = {
+    "gpt2": ["c_attn", "mlp.c_proj"],
+    "bert": ["query", "value", "output.dense"],
+    "t5": ["q", "v", "wo"],
+    "marian": ["q_proj", "v_proj", "fc1"],
+    "mixtral": ["q_proj", "o_proj"],
 }
-ATTENTION = {"gpt2": ["c_attn", "mlp.c_proj"], "bert": ["query", "value", "output.dense"]}
+AUTO = {"bert": AutoModelForMaskedLM, "t5": AutoModelForSeq2SeqLM, "marian": AutoModelForSeq2SeqLM}
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "lora": {"r": 4, "lora_alpha": 16},
     "dora": {"r": 3, "use_dora": True, "bias": "all"},
@@ -81,19 +105,17 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=SETTINGS.values(), ids=SETTINGS)
 def settings(request: pytest.FixtureRequest, base: Path) -> dict[str, Any]:
-    return {"target_modules": ATTENTION.get(base.name, ["q_proj", "v_proj", "down_proj"]), **request.param}
+    return {"target_modules": TARGETS.get(base.name, ["q_proj", "v_proj", "down_proj"]), **request.param}
 
 
 def theirs(base: Path) -> PreTrainedModel:
-    kind = AutoModelForMaskedLM if base.name == "bert" else AutoModelForCausalLM
-    return kind.from_pretrained(base).eval()
+    return AUTO.get(base.name, AutoModelForCausalLM).from_pretrained(base).eval()
 
 
 def logits(model: nn.Module) -> Tensor:
     with torch.no_grad():
-        if isinstance(model, Encoder):
-            return model(IDS)
-        output = model(IDS)
+        two_sided = isinstance(model, EncoderDecoder) or getattr(model.config, "is_encoder_decoder", False)
+        output = model(input_ids=IDS, **({"decoder_input_ids": IDS[:, :9]} if two_sided else {}))
         return output if isinstance(output, Tensor) else output.logits
 
 
@@ -126,12 +148,13 @@ def test_peft_loads_ours(base: Path, settings: dict[str, Any], tmp_path: Path) -
         oracle = peft.PeftModel.from_pretrained(theirs(base), tmp_path)
     assert_close(logits(model), logits(oracle.eval()))
     assert not torch.allclose(logits(model), logits(theirs(base)), atol=0.05)
-    merged = oracle.merge_and_unload()
+    merged, layers = oracle.merge_and_unload(), adapter.targets
     adapter.merge_and_unload()
     assert_close(logits(model), logits(merged))
-    expected = merged.state_dict()
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
+    for name in layers:
+        found, expected = (each.get_submodule(name).state_dict() for each in (model, merged))
+        assert found.keys() == expected.keys()
+        assert all(torch.allclose(found[key], expected[key], atol=1e-6, rtol=1e-5) for key in found)
 
 
 def test_we_load_pefts(base: Path, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -198,6 +221,25 @@ def test_bfloat16_base(llama: Path, tmp_path: Path) -> None:
     for name, layer in zip(adapter.targets, adapter.layers, strict=True):
         assert torch.equal(layer(x), oracle.get_submodule(PREFIX + name)(x))
     assert {value.dtype for value in load_file(tmp_path / ADAPTER_WEIGHTS).values()} == {torch.float32}
+
+
+def test_a_classifier_and_its_new_head(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    transformers.BertForSequenceClassification(transformers.BertConfig(**SMALL, num_labels=3)).save_pretrained(
+        tmp_path / "base"
+    )
+    tiny_tokenizer().save(tmp_path / "base")
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    oracle = peft.get_peft_model(base, peft.LoraConfig(target_modules=["query"], task_type="SEQ_CLS")).eval()
+    perturb({name: parameter for name, parameter in oracle.named_parameters() if parameter.requires_grad})
+    oracle.save_pretrained(tmp_path / "theirs")
+    model = load_model(tmp_path / "base", device="cpu")
+    adapter = load_adapter(tmp_path / "theirs", model)
+    assert_close(logits(model), logits(oracle))
+    perturb(adapter.parameters())
+    save_adapter(tmp_path / "ours", adapter)
+    base = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    assert_close(logits(model), logits(peft.PeftModel.from_pretrained(base, tmp_path / "ours").eval()))
 
 
 # ---- the folder

@@ -15,6 +15,7 @@ from inkstone.nn.layers.conv1d import Conv1D
 from inkstone.nn.layers.lora import LinearLike, LoRALinear
 from inkstone.nn.models.base import Model
 from inkstone.nn.models.gpt2 import GPT2Config, GPT2LMHeadModel
+from inkstone.nn.models.mixtral import MixtralConfig, MixtralForCausalLM
 from tests.tiny_models import randomized, tiny_model
 
 IDS = torch.randint(0, 320, (2, 20), generator=torch.Generator().manual_seed(1))
@@ -306,6 +307,15 @@ def test_all_linear_means_the_linear_layers_of_the_blocks() -> None:
     names = chosen()
     assert len(names) == 2 * len(PROJECTIONS)
     assert {name.rpartition(".")[2] for name in names} == set(PROJECTIONS)
+
+
+def test_all_linear_leaves_routers_and_experts_alone() -> None:
+    config = MixtralConfig(
+        vocab_size=320, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+        intermediate_size=48, head_dim=8, max_position_embeddings=32, num_local_experts=2, num_experts_per_tok=1,
+    )  # fmt: skip
+    names = choose_targets(MixtralForCausalLM(config), LoRAConfig())
+    assert {name.rpartition(".")[2] for name in names} == set(PROJECTIONS[:4])
 
 
 Q0, Q1 = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"

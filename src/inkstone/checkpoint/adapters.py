@@ -64,13 +64,12 @@ def load_adapter(path_or_id: StrPath, model: Model) -> Adapter:
             before.
     """
     folder = locate(path_or_id)
-    config = read_adapter_config(folder)
+    config = _applied(read_adapter_config(folder), model)
     path = _weights_path(folder)
     with open_safetensors(path) as file:
         loading = _Loading(path, config, file.tensors)
-        targets = loading.targets(model)
         try:
-            adapter = Adapter(model, _applied(config, model), targets)
+            adapter = Adapter(model, config, loading.targets(model))
         except ConfigError as error:
             raise CheckpointError(error.cause, where=path, remedy=error.remedy) from error
         try:

@@ -11,6 +11,7 @@ from torch import nn
 
 from inkstone.core.config import Config, suggestion
 from inkstone.core.errors import ConfigError
+from inkstone.nn.layers.experts import SparseMLP
 from inkstone.nn.layers.lora import LinearLike
 from inkstone.nn.models.base import Model
 
@@ -31,7 +32,7 @@ class LoRAConfig(Config):
     """Probability of dropping an input of the update in training."""
     target_modules: Names | str = ALL_LINEAR
     """Names of linear layers or how they end, such as q_proj; or one regular expression for the whole name; or
-    all-linear: every linear layer of the blocks."""
+    all-linear: every linear layer of the blocks, but for routers and experts."""
     exclude_modules: Names | str | None = None
     """Layers to leave alone, written like target_modules."""
     layers_to_transform: tuple[int, ...] | int | None = None
@@ -109,7 +110,7 @@ def choose_targets(model: Model, config: LoRAConfig) -> list[str]:
     """
     modules = {name: module for name, module in model.named_modules() if name}
     if config.target_modules == ALL_LINEAR:
-        inside = {id(module) for block in model.blocks for module in block.modules()}
+        inside = _inside(model.blocks) - _inside(module for module in modules.values() if isinstance(module, SparseMLP))
         candidates = [name for name, module in modules.items() if id(module) in inside and is_linear(module)]
     elif isinstance(config.target_modules, str):
         pattern = _compiled(config.target_modules)
@@ -135,6 +136,11 @@ def choose_targets(model: Model, config: LoRAConfig) -> list[str]:
                 remedy="leave it out, or train it whole: put it into modules_to_save",
             )
     return chosen
+
+
+def _inside(modules: Iterable[nn.Module]) -> set[int]:
+    """Identities of modules and of all modules in them."""
+    return {id(inner) for module in modules for inner in module.modules()}
 
 
 def whole_modules(model: Model, config: LoRAConfig) -> list[str]:
