@@ -1,6 +1,7 @@
 """The contract of every model family."""
 
 import pytest
+import transformers
 
 from inkstone.checkpoint.families import ModelFamily, family_named
 from inkstone.core.errors import CheckpointError
@@ -16,6 +17,12 @@ def test_families_are_found_by_their_model_type(name: str) -> None:
     assert family.model_type == name
     assert family.architectures
     assert all(issubclass(build, Model) for build in family.architectures.values() if isinstance(build, type))
+
+
+@pytest.mark.parametrize("name", [name for name in names("models") if name != "lstm"])
+def test_architectures_are_classes_of_transformers(name: str) -> None:
+    for architecture in lookup("models", name).architectures:
+        assert getattr(transformers, architecture).config_class.model_type == name
 
 
 @pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)

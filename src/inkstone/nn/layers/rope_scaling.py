@@ -116,7 +116,7 @@ class YarnScaling(Config):
         if self.truncate:
             low, high = math.floor(low), math.ceil(high)
         low, high = max(low, 0), min(high, rotary_dim - 1)
-        return low, high if high > low else low + 0.001
+        return low, high if high != low else low + 0.001
 
     def amplitude(self, max_positions: int) -> float:
         """What cosines and sines are multiplied with: by default 0.1·ln(factor) + 1 (eq. 22)."""
