@@ -278,6 +278,15 @@ def test_a_merged_adapter_is_saved_all_the_same(llama: Path, tmp_path: Path) -> 
     assert (tmp_path / "before" / ADAPTER_WEIGHTS).read_bytes() == (tmp_path / "after" / ADAPTER_WEIGHTS).read_bytes()
 
 
+def test_an_adapted_model_is_not_saved_as_a_model(llama: Path, tmp_path: Path) -> None:
+    model, adapter = ours(llama, target_modules=["q_proj"])
+    with pytest.raises(CheckpointError, match=r"(?s)an adapter is on the model.*save_adapter.*merge_and_unload"):
+        save_checkpoint(tmp_path, model, tiny_tokenizer())
+    assert not any(tmp_path.iterdir())
+    adapter.merge_and_unload()
+    save_checkpoint(tmp_path, model, tiny_tokenizer())
+
+
 # ---- refusals
 
 

@@ -45,12 +45,18 @@ def save_checkpoint(
         max_shard_size: largest weights file, such as `5GB` or a number of bytes; larger weights go into several.
 
     Raises:
-        CheckpointError: the tokenizer has more tokens than the model.
+        CheckpointError: the tokenizer has more tokens than the model, or an adapter is on the model.
         ConfigError: `max_shard_size` is no size.
         ResourceError: the disk is full.
     """
     folder = Path(folder)
     model = getattr(model, "_orig_mod", model)
+    if is_adapted(model):
+        raise CheckpointError(
+            "an adapter is on the model, which would be saved under names that no model has",
+            where=folder,
+            remedy="save the adapter alone (save_adapter), or merge it first (merge_and_unload)",
+        )
     check_vocabulary(model, tokenizer, folder)
     dtype = dtype or model.dtype
     folder.mkdir(parents=True, exist_ok=True)
