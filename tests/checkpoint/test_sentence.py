@@ -81,6 +81,8 @@ def test_files_of_version_6(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"modules.json": "{"}, "modules.json"),
+        ({"modules.json": "[" * 100_000}, "nested"),
+        ({"modules.json": " " * 2_000_000}, "longer than"),
         ({"modules.json": {}}, "list of modules"),
         ({"modules.json": [1]}, "list of modules"),
         ({"modules.json": []}, "none"),
@@ -96,7 +98,7 @@ def test_files_of_version_6(tmp_path: Path) -> None:
         ({"config_sentence_transformers.json": {"prompts": {"a": 1}}}, "prompts"),
         ({"config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": "a"}}, "default_prompt_name"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else None,
 )
 def test_what_is_not_supported_is_refused(tmp_path: Path, files: dict[str, Any], message: str) -> None:
     write(tmp_path, {"modules.json": OLD} | files)

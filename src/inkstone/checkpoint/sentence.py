@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from inkstone.checkpoint.strict_json import parse_json_object, read_json_object
 from inkstone.core.config import Config, parse_config
 from inkstone.core.errors import CheckpointError, InkstoneError
-from inkstone.core.files import StrPath, read_json, write_json
+from inkstone.core.files import StrPath, write_json
 from inkstone.nn.pooling import POOLINGS, Pooling
 
 MODULES = "modules.json"
@@ -20,6 +21,7 @@ TEXT = "sentence_bert_config.json"
 PROMPTS = "config_sentence_transformers.json"
 TOKENIZER = "tokenizer_config.json"
 _NO_LIMIT = 1 << 40
+_MAX_MODULES_BYTES = 1 << 20
 _TYPE = "sentence_transformers.models."
 _FLAGS: Mapping[str, str] = {
     "pooling_mode_cls_token": "cls",
@@ -118,7 +120,9 @@ def _model_max_length(folder: Path) -> object:
 
 def _steps(folder: Path) -> dict[str, str]:
     """Name of every step → its folder, in order; Transformer and Pooling are there, and nothing unknown is."""
-    modules = read_json(folder / MODULES)
+    # A list, where the strict reader takes objects.
+    text = b'{"modules":' + _read(folder / MODULES) + b"}"
+    modules = parse_json_object(text, where=folder / MODULES).get("modules")
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise CheckpointError("expected a list of modules", where=folder / MODULES, remedy=_CHANGE_MODEL)
     steps = {str(module.get("type")).rpartition(".")[2]: str(module.get("path", "")) for module in modules}
@@ -134,12 +138,15 @@ def _steps(folder: Path) -> dict[str, str]:
 
 def _settings(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file."""
-    if not path.is_file():
-        return {}
-    settings = read_json(path)
-    if not isinstance(settings, dict):
-        raise CheckpointError("expected a JSON object", where=path, remedy="copy the model folder again")
-    return settings
+    return read_json_object(path) if path.is_file() else {}
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        data = file.read(_MAX_MODULES_BYTES + 1)
+    if len(data) > _MAX_MODULES_BYTES:
+        raise CheckpointError(f"longer than {_MAX_MODULES_BYTES:,} bytes", where=path, remedy=_CHANGE_MODEL)
+    return data
 
 
 def _pooling(path: Path) -> str:

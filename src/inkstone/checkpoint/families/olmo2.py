@@ -23,6 +23,6 @@ OLMO2 = ModelFamily(
     "olmo2",
     _from_hf,
     _to_hf,
-    {"Olmo2ForCausalLM": Olmo2ForCausalLM, **decoder_heads("Olmo2", Olmo2ForCausalLM, ("sequence",))},
+    {"Olmo2ForCausalLM": Olmo2ForCausalLM, **decoder_heads("Olmo2", Olmo2ForCausalLM, {"sequence"})},
     prefix="model.",
 )

@@ -79,6 +79,6 @@ PHI3 = ModelFamily(
     "phi3",
     _from_hf,
     _to_hf,
-    {"Phi3ForCausalLM": Phi3ForCausalLM, **decoder_heads("Phi3", Phi3ForCausalLM, ("sequence", "token"))},
+    {"Phi3ForCausalLM": Phi3ForCausalLM, **decoder_heads("Phi3", Phi3ForCausalLM, {"sequence", "token"})},
     prefix="model.",
 )
