@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Templates in the forms that well-known models have them, written for these tests."""
 
 QWEN = """{%- if tools %}

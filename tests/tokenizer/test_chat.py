@@ -24,7 +24,8 @@ TOOLS = [
 USER = {"role": "user", "content": " 砚台是什么? "}
 ASSISTANT = {"role": "assistant", "content": "An inkstone 🙂. "}
 CALL = {"role": "assistant", "content": None, "tool_calls": [
-    {"type": "function", "id": "abcdefghi", "function": {"name": "grind", "arguments": {"minutes": 3, "how": "慢"}}}]}  # fmt: skip
+    {"type": "function", "id": "abcdefghi", "function": {
+        "name": "grind", "arguments": {"minutes": 3, "how": "慢"}}}]}  # fmt: skip
 CHATS: dict[str, Chat] = {
     "one turn": [USER],
     "turns": [USER, ASSISTANT, {"role": "user", "content": "Why?\n"}],
@@ -59,13 +60,13 @@ def test_text_and_ids_are_those_of_transformers(bpe: Tokenizer, theirs: Any, nam
     ):
         try:
             expected = theirs.apply_chat_template(CHATS[chat], tokenize=False, **options)
-        except Exception:
+        except Exception:  # noqa: BLE001  theirs are of many kinds
             with pytest.raises(InputError):
-                ours.apply_chat_template(CHATS[chat], **options)  # type: ignore[arg-type]
+                ours.apply_chat_template(CHATS[chat], **options)
             continue
-        assert ours.apply_chat_template(CHATS[chat], **options) == expected  # type: ignore[arg-type]
+        assert ours.apply_chat_template(CHATS[chat], **options) == expected
         ids = theirs.apply_chat_template(CHATS[chat], return_dict=True, **options).input_ids
-        encoded = ours.encode_chat(CHATS[chat], **options)  # type: ignore[arg-type]
+        encoded = ours.encode_chat(CHATS[chat], **options)
         assert encoded.ids == ids == ours.encode_rendered(expected)
 
 
@@ -139,7 +140,8 @@ HARMFUL = {
     "long string": "{{ ('x' * 10 ** 10) | length }}",
     "long list": "{{ (range(99999) | list * 99999) | length }}",
     "doubling": "{% set n = namespace(s='xxxx') %}{% for i in range(80) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
-    "billion laughs": "{% set n = namespace(a=[1]) %}{% for i in range(80) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a }}",
+    "billion laughs": "{% set n = namespace(a=[1]) %}{% for i in range(80) %}"
+    "{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a }}",
     "wide format": "{{ '%9999999999d' % 1 }}",
     "endless output": "{% for a in range(99999) %}{% for b in range(99999) %}xxxxxxxx{% endfor %}{% endfor %}",
     "attribute": "{{ ''.__class__.__mro__ }}",

@@ -125,7 +125,8 @@ def test_mutated_tokenizer_json(bpe: Tokenizer, tmp_path: Path) -> None:
              {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [2],
              "tokens": ["<s>"]}}}, "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
              "use_regex": True}, "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<s>": 2, "ab": 3},
-             "merges": [["a", "b"]], "unk_token": None, "byte_fallback": False}, "truncation": None, "padding": None}  # fmt: skip
+             "merges": [["a", "b"]], "unk_token": None, "byte_fallback": False},
+             "truncation": None, "padding": None}  # fmt: skip
     data = json.dumps(small).encode()
     path = tmp_path / "tokenizer.json"
     path.write_bytes(data)
@@ -179,7 +180,8 @@ FOLDERS: dict[str, dict[str, str | bytes]] = {
     "sentencepiece of another family": {
         "spiece.model": small_model(1), "tokenizer_config.json": '{"tokenizer_class": "AlbertTokenizer"}'},
     "sentinels without end": {
-        "spiece.model": small_model(1), "tokenizer_config.json": '{"tokenizer_class": "T5Tokenizer", "extra_ids": 1e9}'},
+        "spiece.model": small_model(1),
+        "tokenizer_config.json": '{"tokenizer_class": "T5Tokenizer", "extra_ids": 1e9}'},
     "nothing": {},
 }  # fmt: skip
 

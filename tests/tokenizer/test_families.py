@@ -18,7 +18,8 @@ from tests.tokenizer.test_unigram import train
 transformers = pytest.importorskip("transformers")
 
 TEXTS = [
-    ENGLISH, CHINESE, "", " ", "a  b\n\tc", "Éa ｆｕｌｌ naïve", "砚台inkstone砚", "🙂 ☃!", "don't stop , now .", "[MASK] [CLS]x", "<mask> <pad>",
+    ENGLISH, CHINESE, "", " ", "a  b\n\tc", "Éa ｆｕｌｌ naïve", "砚台inkstone砚", "🙂 ☃!", "don't stop , now .",
+    "[MASK] [CLS]x", "<mask> <pad>",
 ]  # fmt: skip
 PAIRS = [("An inkstone", "砚台是什么?"), ("", "x"), ("a b c d e f", "g")]
 
@@ -30,7 +31,8 @@ def word_pieces() -> list[str]:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
     backend.train_from_iterator([ENGLISH, ENGLISH.lower(), CHINESE], trainer)
-    return sorted(backend.get_vocab(), key=backend.token_to_id)
+    vocab = backend.get_vocab()
+    return sorted(vocab, key=lambda piece: vocab[piece])
 
 
 def byte_pairs(folder: Path, special: list[str]) -> None:
@@ -115,6 +117,8 @@ def assert_same(ours: Tokenizer, theirs: Any, *, offsets: bool = True) -> None:
         assert mine.sequence_ids == their.sequence_ids()
     assert len(ours) == len(theirs)
     for part in ("eos", "pad", "unk", "mask"):
+        if part == "eos" and theirs.eos_token is None:  # BERT's [SEP] ends a text here
+            continue
         if (part, theirs.unk_token) != ("unk", "<|endoftext|>"):  # Qwen's: a name for what byte-level BPE never needs
             assert getattr(ours, f"{part}_id") == getattr(theirs, f"{part}_token_id")
 
@@ -136,7 +140,7 @@ def test_auto_tokenizer_reads_what_is_saved(case: tuple[str, Path, Any], tmp_pat
 
 
 def test_what_transformers_saves_is_read(case: tuple[str, Path, Any], tmp_path: Path) -> None:
-    _, folder, theirs = case
+    _, _, theirs = case
     theirs.save_pretrained(tmp_path)
     assert_same(Tokenizer.load(tmp_path), theirs)
 
@@ -157,7 +161,8 @@ def test_batches(case: tuple[str, Path, Any]) -> None:
             assert batch.input_ids == expected.input_ids
             assert batch.attention_mask == expected.attention_mask
             assert batch.token_type_ids == expected.token_type_ids
-            whole = [len(ours.encode_with_offsets(*both)) for both in zip(TEXTS, pairs or [None] * len(TEXTS))]  # type: ignore[arg-type] # noqa: B905
+            others: list[str | None] = [None] * len(TEXTS) if pairs is None else [*pairs]
+            whole = [len(ours.encode_with_offsets(*both)) for both in zip(TEXTS, others, strict=True)]
             assert batch.num_truncated == [max(0, length - 16) for length in whole]
     theirs.padding_side = "right"
 

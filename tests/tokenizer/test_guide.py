@@ -14,7 +14,7 @@ def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: p
     blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/tokenizer.md").read_text("utf-8"), re.DOTALL)
     for block in blocks:
         exec(block, names)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert (tmp_path / "tokenizers/small/chat_template.jinja").is_file()
 
 

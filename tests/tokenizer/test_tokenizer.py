@@ -100,3 +100,55 @@ def test_missing_tokenizer_is_one_clear_error(tmp_path: Path) -> None:
 def test_unknown_id_is_refused(bpe: Tokenizer) -> None:
     with pytest.raises(InputError, match="id 1500 is not in the vocabulary of 1500"):
         bpe.token_bytes(1500)
+
+
+def test_bos_and_eos_stand_once(bpe: Tokenizer, tmp_path: Path) -> None:
+    """A prompt that begins with the text of bos (a rendered chat, say) gets no second one; eos likewise."""
+    bpe.save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    for changed, before, after in (
+        ({}, [0], []),
+        ({"add_bos_token": True, "add_eos_token": True}, [0], [1]),
+        ({"add_bos_token": False}, [], []),
+        ({"add_eos_token": True}, [], [1]),
+    ):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, **changed}), encoding="utf-8")
+        tokenizer = Tokenizer.load(tmp_path)
+        words = tokenizer.encode_plain("ink")
+        assert tokenizer.encode("ink") == [*before, *words, *after]
+        assert tokenizer.encode("<|bos|>ink<|eos|>") == [0, *words, 1]
+        assert tokenizer.encode_with_offsets("<|bos|>ink<|eos|>").ids == [0, *words, 1]
+        assert tokenizer.encode_rendered("<|bos|>ink") == [0, *words]
+        assert tokenizer.encode("<|bos|><|bos|>ink")[:3] == [0, 0, words[0]]
+
+
+def test_offsets_are_characters_of_the_text(bpe: Tokenizer) -> None:
+    text = "An ink砚台🙂, é e\u0301 한국어\n"
+    encoding = bpe.encode_with_offsets(text)
+    assert encoding.ids == bpe.encode(text)
+    assert encoding.offsets[0] == (0, 0)
+    assert encoding.sequence_ids == [None, *[0] * (len(encoding) - 1)]
+    covered = [text[start:end].encode() for start, end in encoding.offsets[1:]]
+    for token_id, whole in zip(encoding.ids[1:], covered, strict=True):
+        assert bpe.token_bytes(token_id) in whole  # several tokens may share the bytes of one character
+    spans = sorted(set(encoding.offsets[1:]))
+    assert "".join(text[start:end] for start, end in spans) == text
+
+
+def test_batches_are_padded_on_either_side(bpe: Tokenizer) -> None:
+    batch = bpe.encode_batch(["ink", "ink and stone"], pad_to_multiple_of=4)
+    short, long = bpe.encode("ink"), bpe.encode("ink and stone")
+    width = -(-len(long) // 4) * 4
+    assert batch.input_ids == [row + [2] * (width - len(row)) for row in (short, long)]
+    assert [sum(mask) for mask in batch.attention_mask] == [len(short), len(long)]
+    left = bpe.encode_batch(["ink", "ink and stone"], padding_side="left")
+    padding = len(long) - len(short)
+    assert left.input_ids == [[2] * padding + short, long]
+    assert left.attention_mask[0] == [0] * padding + [1] * len(short)
+    assert bpe.encode_batch([]).input_ids == []
+    with pytest.raises(InputError, match="no pad token"):
+        Tokenizer(bpe.backend).encode_batch(["ink", "ink and stone"])
+    with pytest.raises(InputError, match="2 texts and 1 pairs"):
+        bpe.encode_batch(["a", "b"], ["c"])
+    with pytest.raises(InputError, match="truncation without a length"):
+        bpe.encode_batch(["a"], truncation=True)

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from inkstone.core.errors import InputError
 from inkstone.tokenizer import Tokenizer
 from tests.tokenizer.conftest import CHINESE, ENGLISH
 
 spm = pytest.importorskip("sentencepiece")
 
 TEXTS = [
-    ENGLISH, CHINESE, "", " ", "  two  spaces ", "a  b\t\tc\n\nd ", "砚台 inkstone 砚", "ﬁne ｆｕｌｌ １２３ ①", "☃☃ 🙂é é",
-    "don't  stop", "ends with space ", " begins", "x" * 50, "ABC abc", "<0x41> <s> </s>", "already▁there▁", "한국어 텍스트", "　全角　",
+    ENGLISH, CHINESE, "", " ", "  two  spaces ", "a  b\t\tc\n\nd ", "砚台 inkstone 砚", "ﬁne ｆｕｌｌ １２３ ①",
+    "☃☃ 🙂é é",
+    "don't  stop", "ends with space ", " begins", "x" * 50, "ABC abc", "<0x41> <s> </s>",
+    "already▁there▁", "한국어 텍스트", "　全角　",
 ]  # fmt: skip
 WORDS = [
     "ink",

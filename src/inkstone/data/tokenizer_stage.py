@@ -16,6 +16,7 @@ from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.report import build_report
 from inkstone.tokenizer.sample import sample_blocks, sample_documents
 from inkstone.tokenizer.train import train_bytes_bpe, train_characters
+from inkstone.tokenizer.train_subwords import train_unigram, train_word_pieces
 
 DEFAULT_VOCAB_SIZE = 8192
 
@@ -23,10 +24,11 @@ DEFAULT_VOCAB_SIZE = 8192
 class TokenizerConfig(Config):
     """How to get a tokenizer."""
 
-    kind: Literal["bytes_bpe", "characters", "existing"] = "bytes_bpe"
-    """bytes_bpe: learn merges of bytes. characters: one token per character of the corpus. existing: take `path`."""
+    kind: Literal["bytes_bpe", "wordpiece", "unigram", "characters", "existing"] = "bytes_bpe"
+    """bytes_bpe: learn merges of bytes. wordpiece: as BERT. unigram: as T5. characters: one token per character of the
+    corpus. existing: take `path`."""
     vocab_size: int | None = Field(None, ge=1)
-    """Tokens in all, special ones included (bytes_bpe only; 8192 when not given)."""
+    """Tokens in all, special ones included, of a tokenizer that is learned (8192 when not given)."""
     path: Path | None = None
     """Folder or tokenizer.json to take (existing only)."""
     max_train_bytes: int = Field(16_000_000, ge=1)
@@ -35,9 +37,9 @@ class TokenizerConfig(Config):
     balance_languages: bool = False
     """Give every language at most an equal share of max_train_bytes."""
     min_frequency: int = Field(2, ge=1)
-    """A pair of tokens seen less often is not merged."""
+    """A pair of tokens seen less often is not merged (bytes_bpe and wordpiece)."""
     max_token_bytes: int = Field(32, ge=1)
-    """No token becomes longer."""
+    """No token becomes longer (bytes_bpe)."""
     report_bytes: int = Field(2_000_000, ge=1)
     """UTF-8 bytes of held-out documents that the report is made from."""
     seed: int = 0
@@ -66,7 +68,7 @@ def tokenizer(config: TokenizerConfig, inputs: Mapping[str, Path], out: Path) ->
 
 
 def _check(config: TokenizerConfig) -> None:
-    if config.kind != "bytes_bpe" and config.vocab_size is not None:
+    if config.kind in ("characters", "existing") and config.vocab_size is not None:
         raise ConfigError(f"vocab_size: a tokenizer of kind {config.kind!r} has its own", remedy="leave vocab_size out")
     if (config.kind == "existing") != (config.path is not None):
         raise ConfigError(
@@ -86,10 +88,15 @@ def _make(config: TokenizerConfig, corpus: Corpus) -> Tokenizer:
         options: dict[str, Any] = {"seed": config.seed, "balance": config.balance_languages, "on_read": bar.update}
         blocks = list(sample_blocks(pairs, config.max_train_bytes, **options))
     num_bytes = min(config.max_train_bytes, corpus.num_bytes("train"))
+    size = config.vocab_size or DEFAULT_VOCAB_SIZE
     with progress("count words, then merge", total=num_bytes, unit="byte") as bar:
+        if config.kind == "wordpiece":
+            return train_word_pieces(blocks, size, min_frequency=config.min_frequency, on_trained=bar.update)
+        if config.kind == "unigram":
+            return train_unigram(blocks, size, on_trained=bar.update)
         return train_bytes_bpe(
             blocks,
-            config.vocab_size or DEFAULT_VOCAB_SIZE,
+            size,
             max_token_bytes=config.max_token_bytes,
             min_frequency=config.min_frequency,
             on_trained=bar.update,

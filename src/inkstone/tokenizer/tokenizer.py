@@ -123,11 +123,7 @@ class Tokenizer:
         `transformers`, except that a bos or eos already written at the end where one is added stays alone.
         """
         ids = self._vocabulary_ids(encode_ids(self._segmenter, [text], add_special_tokens=True)[0])
-        if ids[:2] == [self.bos_id] * 2 and self._adds(0, self.bos_id):
-            del ids[0]
-        if ids[-2:] == [self.eos_id] * 2 and self._adds(-1, self.eos_id):
-            del ids[-1]
-        return ids
+        return ids[self._once(ids)]
 
     def encode_rendered(self, text: str) -> list[int]:
         """The ids of a rendered chat template: its special tokens count as such, and none is added."""
@@ -312,12 +308,21 @@ class Tokenizer:
         """What the post-processor puts around an empty text."""
         return self._vocabulary_ids(self._segmenter.encode("").ids)
 
-    def _adds(self, at: int, token_id: int | None) -> bool:
-        return token_id is not None and bool(self._added_ids) and self._added_ids[at] == token_id
+    def _once(self, ids: Sequence[int]) -> slice:
+        """All of `ids` but the bos, or eos, that the post-processor put beside one that the text has already."""
+        added = self._added_ids
+        twice_begun = list(ids[:2]) == [self.bos_id] * 2 and added[:1] == [self.bos_id]
+        twice_ended = list(ids[-2:]) == [self.eos_id] * 2 and added[-1:] == [self.eos_id]
+        return slice(int(twice_begun), len(ids) - int(twice_ended))
 
     def _encodings(self, texts: Sequence[str], pairs: Sequence[str] | None, add_special_tokens: bool) -> list[Encoding]:
         rows = encode_each(self._segmenter, texts, pairs, add_special_tokens=add_special_tokens)
-        return [Encoding(self._vocabulary_ids(r.ids), r.offsets, r.type_ids, r.sequence_ids) for r in rows]
+        encodings = []
+        for row in rows:
+            ids = self._vocabulary_ids(row.ids)
+            once = self._once(ids) if add_special_tokens and pairs is None else slice(None)
+            encodings.append(Encoding(ids[once], row.offsets[once], row.type_ids[once], row.sequence_ids[once]))
+        return encodings
 
     def _render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool, **options: Any) -> RenderedChat:
         name = options.pop("template", None)

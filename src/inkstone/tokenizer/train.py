@@ -56,7 +56,7 @@ def train_bytes_bpe(
         max_token_length=max_token_bytes,
         show_progress=False,
     )
-    backend.train_from_iterator(_not_empty(texts, on_trained), trainer=trainer)
+    backend.train_from_iterator(not_empty(texts, on_trained), trainer=trainer)
     return _finish(backend)
 
 
@@ -71,7 +71,7 @@ def train_characters(
     A character that `texts` does not have becomes ``<|unk|>``: such text does not survive a round trip.
     """
     characters: set[str] = set()
-    for text in _not_empty(texts, on_trained):
+    for text in not_empty(texts, on_trained):
         characters.update(text)
     specials = [*special_tokens, UNK]
     vocab = {token: token_id for token_id, token in enumerate([*specials, *sorted(characters)])}
@@ -95,7 +95,12 @@ def _finish(backend: tokenizers.Tokenizer) -> Tokenizer:
     return Tokenizer.from_tokenizers(backend, bos=bos, eos=eos, pad=pad, unk=unk, chat_template=CHATML)
 
 
-def _not_empty(texts: Iterable[str], on_trained: Callable[[int], None] | None) -> Iterator[str]:
+def not_empty(texts: Iterable[str], on_trained: Callable[[int], None] | None) -> Iterator[str]:
+    """The texts that have a character, reporting each after it was read.
+
+    Raises:
+        InputError: none has.
+    """
     seen = False
     for text in texts:
         if not text:
