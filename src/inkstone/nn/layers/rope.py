@@ -29,9 +29,10 @@ class RotaryEmbedding(nn.Module):
         if self._frequencies.device != position_ids.device:
             self._frequencies = self._frequencies.to(position_ids.device)
         angles = position_ids.unsqueeze(1).unsqueeze(-1).float() * self._frequencies  # (B, 1, T, D/2)
-        angles = torch.cat((angles, angles), dim=-1)
         cos, sin = angles.cos(), angles.sin()
-        return (cos, sin) if self._amplitude == 1.0 else (cos * self._amplitude, sin * self._amplitude)
+        if self._amplitude != 1.0:
+            cos, sin = cos * self._amplitude, sin * self._amplitude
+        return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 
 def apply_rope(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
