@@ -217,6 +217,8 @@ def test_configs_survive_the_way_to_hugging_face_and_back(model_type: str, chang
         ({"tie_word_embeddings": False}, "tie_word_embeddings False is not supported"),
         ({"activation_function": "mish"}, "activation_function"),
         ({"encoder_layers": 0}, "encoder_layers"),
+        ({"normalize_before": True}, "normalize_before True is not supported"),
+        ({"static_position_embeddings": False}, "static_position_embeddings False is not supported"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:

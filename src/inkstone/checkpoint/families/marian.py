@@ -5,7 +5,7 @@ from typing import Any
 from inkstone.checkpoint.families.base import HFConfig, ModelFamily, value_or
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError
-from inkstone.nn.models.transformer import Transformer, TransformerConfig
+from inkstone.nn.models.transformer import LAYOUTS, Layout, Transformer, TransformerConfig
 
 _SAME_NAME = (
     "d_model",
@@ -44,7 +44,7 @@ _TABLES = ("model.encoder.embed_positions.weight", "model.decoder.embed_position
 
 
 def _from_hf(hf: HFConfig, model_type: str, start: int) -> TransformerConfig:
-    _require_supported(hf)
+    _require_supported(hf, LAYOUTS[model_type])
     keys = {key: value_or(hf, key, _DEFAULTS.get(key)) for key in _SAME_NAME}
     keys |= {
         "model_type": model_type,
@@ -75,9 +75,14 @@ def _to_hf(config: TransformerConfig) -> dict[str, Any]:
     return keys
 
 
-def _require_supported(hf: HFConfig) -> None:
+def _require_supported(hf: HFConfig, layout: Layout) -> None:
+    """Older folders say in config.json, too, what `model_type` implies; it must be the same."""
     shared = value_or(hf, "share_encoder_decoder_embeddings", True)
+    learned, embedding, before = layout
     facts = {
+        "static_position_embeddings": (value_or(hf, "static_position_embeddings", not learned), (not learned,)),
+        "normalize_embedding": (value_or(hf, "normalize_embedding", embedding), (embedding,)),
+        "normalize_before": (value_or(hf, "normalize_before", before), (before,)),
         "tie_word_embeddings": (value_or(hf, "tie_word_embeddings", True), (True,) if shared else (True, False)),
         "quantization_config": (hf.get("quantization_config"), (None,)),
     }
