@@ -12,6 +12,7 @@ from inkstone.checkpoint.families import architecture_of, family_named
 from inkstone.checkpoint.weights import MAX_SHARD_SIZE, write_weights
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import StrPath, atomic_file, write_json
+from inkstone.nn.adapters import is_adapted
 from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.tokenizer import Tokenizer
 
