@@ -66,7 +66,7 @@ def left_padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple
     """
     longest = max(map(len, prompts), default=0)
     padding = [longest - len(prompt_ids) for prompt_ids in prompts]
-    rows = [[*prompt_ids[:1] * size, *prompt_ids] for prompt_ids, size in zip(prompts, padding, strict=True)]
+    rows = [[prompt_ids[0]] * size + list(prompt_ids) for prompt_ids, size in zip(prompts, padding, strict=True)]
     input_ids = torch.tensor(rows, dtype=torch.long, device=device).view(len(rows), longest)
     if not any(padding):
         return input_ids, None
