@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -124,3 +125,11 @@ def test_as_a_stage(tmp_path: Path) -> None:
     result = execute(tokenizer, TokenizerConfig(vocab_size=300), {"corpus": corpus}, tmp_path / "out")
     assert not result.skipped
     assert execute(tokenizer, TokenizerConfig(vocab_size=300), {"corpus": corpus}, tmp_path / "out").skipped
+
+
+@pytest.mark.parametrize(("kind", "special"), [("wordpiece", "[MASK]"), ("unigram", "</s>")])
+def test_other_subwords(corpus: Path, tmp_path: Path, kind: Literal["wordpiece", "unigram"], special: str) -> None:
+    summary = run(TokenizerConfig(kind=kind, vocab_size=150), corpus, tmp_path / "out")
+    made = Tokenizer.load(tmp_path / "out")
+    assert special in made.special_tokens
+    assert summary["vocab_size"] == made.vocab_size <= 150

@@ -180,6 +180,7 @@ def test_too_long_is_an_error_and_never_a_silent_cut(tmp_path: Path) -> None:
         ours.encode_batch(["a"], max_length=1, truncation=True)
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 def test_marian(tmp_path: Path) -> None:
     for name, text in (("source", ENGLISH), ("target", CHINESE)):
         train(tmp_path / name, character_coverage=1.0, vocab_size=120)
@@ -209,3 +210,31 @@ def test_marian(tmp_path: Path) -> None:
     batch = ours.target.encode_batch(["a", CHINESE])
     assert batch.input_ids == theirs(text_target=["a", CHINESE], padding=True).input_ids
     assert (ours.eos_id, ours.pad_id, ours.unk_id, ours.vocab_size) == (0, len(vocab) - 1, 1, len(vocab))
+
+
+def test_added_tokens_of_old_folders(tmp_path: Path) -> None:
+    byte_pairs(tmp_path, ["<|endoftext|>"])
+    size = len(json.loads((tmp_path / "vocab.json").read_text(encoding="utf-8")))
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|pad|>": size, "[TOOL]": size + 1}), encoding="utf-8")
+    special = {"pad_token": "<|pad|>", "eos_token": {"content": "<|endoftext|>"}, "bos_token": "<|endoftext|>"}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special), encoding="utf-8")
+    ours, theirs = Tokenizer.load(tmp_path), transformers.GPT2Tokenizer.from_pretrained(str(tmp_path))
+    for text in [*TEXTS, "a<|pad|>b[TOOL] c"]:
+        assert ours.encode(text) == theirs(text).input_ids
+        assert ours.decode(ours.encode(text)) == theirs.decode(theirs(text).input_ids, skip_special_tokens=True)
+    assert (ours.pad_id, ours.eos_id, ours.bos_id) == (size, 0, 0)
+    assert set(ours.special_tokens) == {"<|endoftext|>", "<|pad|>"}
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_spaces_are_cleaned_up_as_transformers_does(tmp_path: Path, setting: bool) -> None:
+    words = ["[UNK]", "a", ".", ",", "!", "?", "n't", "'s", "'"]
+    backend = Backend(models.WordLevel({word: n for n, word in enumerate(words)}))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    config = {"clean_up_tokenization_spaces": setting, "tokenizer_class": "PreTrainedTokenizerFast"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    ours, theirs = Tokenizer.load(tmp_path), transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    ids = ours.encode_plain("a . a , a ! a ? a n't a 's a ' a")
+    assert ours.decode(ids) == theirs.decode(ids)
+    assert (" ." in ours.decode(ids)) is not setting
