@@ -37,8 +37,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Mistral": DECODER,
     "Qwen2": DECODER,
     "Qwen3": DECODER | {"head_dim": 8},
+    "SmolLM3": DECODER | {"no_rope_layers": [1, 0], "no_rope_layer_interval": 2},
+    "Phi3": DECODER,
+    "Olmo2": DECODER,
+    "Mixtral": DECODER | {"num_local_experts": 3},
+    "Qwen3Moe": DECODER | {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24},
     "GPT2": {"vocab_size": 320, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 2},
 }
+WIRINGS = ("Bert", "Roberta", "Llama", "Mistral", "GPT2")
+"""Those whose heads are named or read each in their own way."""
 FIRST = 5
 LABELS = ("ham", "spam", "垃圾")
 
@@ -138,7 +145,7 @@ def test_regression_of_several_values(tmp_path: Path) -> None:
     assert_close(loss, oracle(ids, attention_mask=mask, labels=values).loss)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", WIRINGS)
 @torch.inference_mode()
 def test_token_classification(tmp_path: Path, name: str) -> None:
     oracle = theirs(name, "ForTokenClassification", **named(LABELS))
@@ -152,7 +159,7 @@ def test_token_classification(tmp_path: Path, name: str) -> None:
     assert_close(token_loss(logits, labels), expected.loss)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", WIRINGS)
 @torch.inference_mode()
 def test_extractive_span(tmp_path: Path, name: str) -> None:
     model = both_ways(oracle := theirs(name, "ForQuestionAnswering"), tmp_path)
@@ -235,6 +242,32 @@ def test_a_new_head_on_a_model_without_one(tmp_path: Path, base: str, kind: Any)
         expected = torch.stack(output[:2], -1) if kind == "span" else output.logits
         real = slice(None) if kind == "sequence" else mask.bool()
         assert_close(logits[real], expected[real])
+
+
+def test_a_bare_backbone_is_enough(tmp_path: Path) -> None:
+    """Its files have no `model.` before the names."""
+    transformers.LlamaModel(transformers.LlamaConfig(**DECODER, tie_word_embeddings=True)).save_pretrained(tmp_path)
+    model = load_model(tmp_path, device="cpu")
+    headed = with_head(model, HeadConfig(kind="sequence", labels=LABELS))
+    assert headed.backbone is model.get_submodule("model")
+    oracle = transformers.LlamaModel.from_pretrained(tmp_path)
+    ids, mask = batch()
+    with torch.inference_mode():
+        expected = oracle(ids, mask).last_hidden_state[torch.arange(3), mask.sum(-1) - 1] @ headed.head.weight.T
+        assert_close(headed(ids, mask), expected)
+
+
+def test_a_pooler_that_nobody_reads_is_kept(tmp_path: Path) -> None:
+    """Some taggers of the hub (dslim/bert-base-NER) were saved with one."""
+    config = BertConfig(**ENCODER, add_pooling_layer=True)
+    layout = with_head(BertModel(config), HeadConfig(kind="token", labels=LABELS)).layout
+    model = layout.build(HeadConfig(kind="token", labels=LABELS), config)
+    model.init_weights(torch.Generator().manual_seed(0))
+    save_checkpoint(tmp_path, model, tiny_tokenizer())
+    loaded = load_model(tmp_path, device="cpu")
+    assert torch.equal(
+        loaded.get_parameter("bert.pooler.dense.weight"), model.get_parameter("bert.pooler.dense.weight")
+    )
 
 
 def test_one_head_in_place_of_another() -> None:
