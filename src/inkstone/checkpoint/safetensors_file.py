@@ -35,7 +35,7 @@ DTYPES = {
 
 _MAX_DIMENSIONS = 64
 _MAX_SIZE = 1 << 62
-_CHUNK_BYTES = 8 << 20
+_CHUNK_VALUES = 1 << 20
 _COPY_AGAIN = "copy or download the file again, or run the stage that made it again"
 
 
@@ -66,42 +66,41 @@ class SafetensorsFile:
         Replacing or removing the file (by name, as every tool that writes atomically does) leaves the tensor as it is.
         """
         stored = self._stored(tensor)
-        if stored.num_bytes == 0 or stored.begin % stored.dtype.itemsize:
-            return self.read_into(stored, torch.empty(stored.shape, dtype=stored.dtype))
-        if self._mapping is None:
-            self._mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
-        flat = torch.frombuffer(self._mapping, dtype=stored.dtype, count=prod(stored.shape), offset=stored.begin)
+        if stored.num_bytes == 0:
+            return torch.empty(stored.shape, dtype=stored.dtype)
+        if stored.begin % stored.dtype.itemsize:
+            data = bytearray(os.pread(self._descriptor, stored.num_bytes, stored.begin))
+            return torch.frombuffer(data, dtype=stored.dtype).view(stored.shape)
+        flat = torch.frombuffer(self._map(), dtype=stored.dtype, count=prod(stored.shape), offset=stored.begin)
         return flat.view(stored.shape)
 
     def read_into(self, tensor: str | StoredTensor, out: Tensor) -> Tensor:
         """Read a tensor into `out`, contiguous and of the same shape, converting to its dtype and device by and by.
 
-        Beside `out` no more than a few megabytes are held.
+        Pages of the file are given back as soon as they are read: beside `out`, no more than a few megabytes are held.
         """
         stored = self._stored(tensor)
-        target = out.view(-1)
-        if stored.dtype == target.dtype and target.device.type == "cpu":
-            self._read(stored.begin, target)
-            return out
-        step = _CHUNK_BYTES // stored.dtype.itemsize
-        chunk = torch.empty(min(step, target.numel()), dtype=stored.dtype)
-        for start in range(0, target.numel(), step):
-            part = chunk[: min(step, target.numel() - start)]
-            self._read(stored.begin + start * stored.dtype.itemsize, part)
-            target[start : start + part.numel()].copy_(part)
+        source, target = self.mapped(stored).view(-1), out.view(-1)
+        itemsize = stored.dtype.itemsize
+        for start in range(0, target.numel(), _CHUNK_VALUES):
+            end = min(start + _CHUNK_VALUES, target.numel())
+            target[start:end].copy_(source[start:end])
+            self._release(stored.begin + start * itemsize, stored.begin + end * itemsize)
         return out
 
     def _stored(self, tensor: str | StoredTensor) -> StoredTensor:
         return self.tensors[tensor] if isinstance(tensor, str) else tensor
 
-    def _read(self, begin: int, target: Tensor) -> None:
-        """Fill a flat CPU tensor with the bytes at `begin`."""
-        rest = memoryview(target.view(torch.uint8).numpy().data)
-        while rest.nbytes:
-            count = os.preadv(self._descriptor, [rest], begin)
-            if count == 0:
-                raise CheckpointError("became shorter while it was read", where=self.path, remedy=_COPY_AGAIN)
-            rest, begin = rest[count:], begin + count
+    def _map(self) -> mmap.mmap:
+        if self._mapping is None:
+            self._mapping = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
+        return self._mapping
+
+    def _release(self, begin: int, end: int) -> None:
+        """Give back the pages that lie wholly between two bytes; they were only read, so the file still has them."""
+        begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+        if begin < end:
+            self._map().madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
 
 @contextlib.contextmanager

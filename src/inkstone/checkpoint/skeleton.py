@@ -1,6 +1,7 @@
 """A model whose parameters have shapes but no values yet, built without allocating what a config merely claims."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,10 +92,8 @@ def _largest_result(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     shapes = [value.shape for value in values if isinstance(value, Tensor)]
     if func is torch.outer:
         return prod(shape.numel() for shape in shapes)
-    try:
-        return prod(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
-    except RuntimeError:  # of functions that do not broadcast
-        return sum(shape.numel() for shape in shapes)
+    broadcast = prod(max(sizes) for sizes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1))
+    return max(broadcast, sum(shape.numel() for shape in shapes))
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:
