@@ -7,7 +7,7 @@ from pathlib import Path
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import StrPath
 
-FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
+FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.spm")
 """What is fetched: never pickles, never code."""
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
