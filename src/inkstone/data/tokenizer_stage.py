@@ -19,6 +19,7 @@ from inkstone.tokenizer.train import train_bytes_bpe, train_characters
 from inkstone.tokenizer.train_subwords import train_unigram, train_word_pieces
 
 DEFAULT_VOCAB_SIZE = 8192
+_TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
 
 
 class TokenizerConfig(Config):
@@ -49,7 +50,9 @@ class TokenizerConfig(Config):
 def _sources(config: TokenizerConfig) -> Iterable[Path]:
     if config.path is None:
         return []
-    return sorted(config.path.glob("*.json")) if config.path.is_dir() else [config.path]
+    if not config.path.is_dir():
+        return [config.path]
+    return sorted(path for path in config.path.iterdir() if path.suffix in _TOKENIZER_SUFFIXES)
 
 
 @stage("tokenizer", inputs=("corpus",), sources=_sources)

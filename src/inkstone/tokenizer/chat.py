@@ -87,6 +87,24 @@ def render_chat(
     return RenderedChat(_cut_at_mark(text) if continue_final_message else text, spans)
 
 
+def choose_template(default: str | None, named: Mapping[str, str], name: str | None, *, with_tools: bool) -> str:
+    """The template of that name; without one, ``tool_use`` for a chat with tools where there is such, else the default.
+
+    Raises:
+        InputError: there is none of that name, or none at all.
+    """
+    if name is None and with_tools and "tool_use" in named:
+        return named["tool_use"]
+    if name is not None and name in named:
+        return named[name]
+    if name not in (None, "default"):
+        known = ", ".join(sorted(named)) or "none"
+        raise InputError(f"no chat template is named {name!r}", remedy=f"known names: {known}")
+    if default is None:
+        raise InputError("this tokenizer has no chat template", remedy="add a chat_template.jinja to its folder")
+    return default
+
+
 def mask_of_spans(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[int]:
     """1 for every token that shares a character with a span."""
     mask = [0] * len(offsets)

@@ -10,7 +10,7 @@ import tokenizers
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
-from inkstone.tokenizer.chat import ChatMessage, EncodedChat, RenderedChat, mask_of_spans, render_chat
+from inkstone.tokenizer.chat import ChatMessage, EncodedChat, RenderedChat, choose_template, mask_of_spans, render_chat
 from inkstone.tokenizer.encoding import EncodedBatch, Encoding, PaddingSide, cut_to_length, pad_batch
 from inkstone.tokenizer.layout import (
     DEFAULT_TEMPLATE,
@@ -326,22 +326,11 @@ class Tokenizer:
 
     def _render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool, **options: Any) -> RenderedChat:
         name = options.pop("template", None)
-        template = self._template(name, with_tools=options.get("tools") is not None)
+        with_tools = options.get("tools") is not None
+        template = choose_template(self.chat_template, self.named_templates, name, with_tools=with_tools)
         parts = {f"{part.name}_token": getattr(self.special, part.name) for part in fields(SpecialTokens)}
         tokens = {name: token for name, token in parts.items() if token is not None}
         return render_chat(template, messages, add_generation_prompt=add_generation_prompt, **{**tokens, **options})
-
-    def _template(self, name: str | None, *, with_tools: bool) -> str:
-        if name is not None and name != DEFAULT_TEMPLATE:
-            if name not in self.named_templates:
-                known = ", ".join(sorted(self.named_templates)) or "none"
-                raise InputError(f"no chat template is named {name!r}", remedy=f"known names: {known}")
-            return self.named_templates[name]
-        if name is None and with_tools and "tool_use" in self.named_templates:
-            return self.named_templates["tool_use"]
-        if self.chat_template is None:
-            raise InputError("this tokenizer has no chat template", remedy="add a chat_template.jinja to its folder")
-        return self.chat_template
 
     @cached_property
     def _added_vocabulary(self) -> Mapping[int, tokenizers.AddedToken]:
