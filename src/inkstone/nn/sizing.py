@@ -27,5 +27,5 @@ def llama_of_depth(depth: int, vocab_size: int, context_length: int) -> LlamaCon
 
 
 def feed_forward_size(hidden_size: int) -> int:
-    """8/3 of the hidden size, rounded up to a multiple of 64."""
-    return -(-(hidden_size * 8 // 3) // 64) * 64
+    """8/3 of the hidden size, rounded up to a multiple of 32."""
+    return -(-(hidden_size * 8 // 3) // 32) * 32

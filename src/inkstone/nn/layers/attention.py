@@ -23,8 +23,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
         (B, H, T, D).
     """
     num_queries, num_keys = query.shape[2], key.shape[2]
-    if _is_short_training_on_cpu(query, num_keys):
-        return _written_out(query, key, value, mask)
     if mask is None and 1 < num_queries < num_keys:
         mask = torch.ones(num_queries, num_keys, dtype=torch.bool, device=query.device).tril(num_keys - num_queries)
     return F.scaled_dot_product_attention(
@@ -35,23 +33,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = N
         is_causal=mask is None and num_queries > 1,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-
-
-def _is_short_training_on_cpu(query: Tensor, num_keys: int) -> bool:
-    """Up to 64 positions in float32, plain products trained slightly faster than the fused function (LOG.md)."""
-    trains = torch.is_grad_enabled() and query.requires_grad
-    return query.device.type == "cpu" and query.dtype == torch.float32 and trains and query.shape[2] == num_keys <= 64
-
-
-def _written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax(query · keyᵀ / sqrt(D)) · value, for as many queries as keys."""
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    if mask is None:
-        mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
-    scores = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-    return torch.softmax(torch.where(mask, scores, -torch.inf), dim=-1) @ value
 
 
 class Attention(nn.Module):

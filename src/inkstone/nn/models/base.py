@@ -18,6 +18,14 @@ class Decoder(nn.Module, ABC):
     def blocks(self) -> Iterable[nn.Module]:
         """The repeated part, first to last: what is compiled, frozen or checkpointed as a unit."""
 
+    def fuse(self, dtype: torch.dtype) -> bool:
+        """Compute the blocks by native kernels from now on, if there are any for products in `dtype` here.
+
+        Returns:
+            Whether there are.
+        """
+        return False
+
     @property
     @abstractmethod
     def output_weight(self) -> Tensor:

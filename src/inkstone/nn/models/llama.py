@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from inkstone.core.config import Config
+from inkstone.nn.kernels import llama_block
 from inkstone.nn.layers.attention import Attention
 from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.mlp import SwiGLU
@@ -93,6 +94,13 @@ class LlamaModel(nn.Module):
         self.layers = nn.ModuleList(LlamaBlock(config, index) for index in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rotary = RotaryEmbedding(config.head_dim, config.max_position_embeddings, config.rope_theta)
+        self.fused = False
+        """Whether `nn.kernels.llama_block` computes the blocks where there is no cache."""
+
+    @property
+    def blocks(self) -> list[LlamaBlock]:
+        """The transformer layers."""
+        return [block for block in self.layers if isinstance(block, LlamaBlock)]
 
     def forward(
         self,
@@ -106,11 +114,16 @@ class LlamaModel(nn.Module):
         past = 0 if cache is None else cache.length
         if position_ids is None:
             position_ids = torch.arange(past, past + time, device=input_ids.device).unsqueeze(0)
-        mask = None if segment_ids is None else document_mask(segment_ids)
         rope = self.rotary(position_ids)
         hidden_states = self.embed_tokens(input_ids)
-        for block in self.layers:
-            hidden_states = block(hidden_states, rope, mask, cache)
+        if self.fused and cache is None:
+            runs = llama_block.runs_of(input_ids, segment_ids)
+            for block in self.blocks:
+                hidden_states = llama_block.forward(block, hidden_states, rope, runs)
+        else:
+            mask = None if segment_ids is None else document_mask(segment_ids)
+            for block in self.blocks:
+                hidden_states = block(hidden_states, rope, mask, cache)
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.norm(hidden_states)
@@ -162,7 +175,16 @@ class LlamaForCausalLM(Decoder):
     @property
     def blocks(self) -> Iterable[nn.Module]:
         """The transformer layers."""
-        return self.model.layers
+        return self.model.blocks
+
+    def fuse(self, dtype: torch.dtype) -> bool:
+        """As in `Decoder.fuse`: by `nn.kernels.llama_block`."""
+        self.model.fused = (
+            all(llama_block.supports(block, dtype) for block in self.model.blocks)
+            and self.context <= llama_block.LONGEST_RUN
+            and llama_block.unavailable() is None
+        )
+        return self.model.fused
 
     @property
     def output_weight(self) -> Tensor:
