@@ -41,13 +41,13 @@ def segments(batch: int, time: int) -> Tensor:
 
 
 def positions_in(segment_ids: Tensor) -> Tensor:
-    return torch.stack(
-        [torch.tensor([int((row[:t] == row[t]).sum()) for t in range(len(row))]) for row in segment_ids]
-    )
+    return torch.stack([torch.tensor([int((row[:t] == row[t]).sum()) for t in range(len(row))]) for row in segment_ids])
 
 
 def assert_close(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found.double(), expected, atol=2e-6 * float(expected.detach().abs().max()) + 1e-9, rtol=2e-5)
+    torch.testing.assert_close(
+        found.double(), expected, atol=2e-6 * float(expected.detach().abs().max()) + 1e-9, rtol=2e-5
+    )
 
 
 @needs_kernel
@@ -154,7 +154,7 @@ def test_what_the_kernel_does_not_compute_stays_with_pytorch() -> None:
     assert not tiny().double().fuse(torch.float32)
     assert not tiny(max_position_embeddings=llama_block.LONGEST_RUN + 1).fuse(torch.float32)
     replaced = tiny()
-    replaced.model.blocks[1].mlp.up_proj = torch.nn.Sequential(replaced.model.blocks[1].mlp.up_proj)  # type: ignore
+    replaced.model.blocks[1].mlp.up_proj = torch.nn.Sequential(replaced.model.blocks[1].mlp.up_proj)  # type: ignore[assignment]
     assert not replaced.fuse(torch.float32)
 
 
