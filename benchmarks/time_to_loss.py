@@ -77,7 +77,7 @@ def start(name: str, text: Path, work: Path) -> dict[str, float]:
     command = [sys.executable, __file__, str(text), "--attempt", name, "--work", str(work)]
     command += ["--started", str(time.time())]
     with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}
+        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "XDG_CACHE_HOME": cache}
         output = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     result: dict[str, float] = json.loads(output.splitlines()[-1])
     return result

@@ -77,7 +77,7 @@ def test_without_a_compiler_training_runs_uncompiled(
 
     cpp_builder.cpp_compiler_search.cache_clear()  # an earlier test may have found one
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    loop = tiny_loop(corpus_folder, tokenizer, tmp_path, steps=1, compile=True)
+    loop = tiny_loop(corpus_folder, tokenizer, tmp_path, steps=1, compile=True, fused=False)
     loop.run()
     assert loop.state.environment["compiled"] is False
     assert "no C++ compiler was found" in capsys.readouterr().err

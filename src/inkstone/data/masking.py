@@ -22,7 +22,6 @@ class PlainSequences(Protocol):
     """Endless sequences of text, such as `PackedSequences`."""
 
     per_epoch: int
-    one_layout: bool
 
     def batch(self, start: int, size: int) -> Sequence[PackedSequence]:
         """Sequences `start` to `start + size`."""
@@ -143,8 +142,6 @@ class MaskedSequences:
         first_id: put before every sequence, where the tokenizer begins a text with one.
         seed: of the choice.
     """
-
-    one_layout = True
 
     def __init__(self, sequences: PlainSequences, masker: Masker, first_id: int | None, seed: int) -> None:
         self.per_epoch = sequences.per_epoch

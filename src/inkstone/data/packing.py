@@ -44,8 +44,6 @@ class PackedSequences:
     def __init__(self, store: TokenStore, length: int, seed: int) -> None:
         self.length = length
         self.per_epoch = store.num_tokens // length
-        self.one_layout = store.num_documents == 1
-        """Whether no sequence holds more than one segment (but where a single document's end meets its start)."""
         self._store = store
         self._seed = seed
         self._epoch: _Epoch | None = None

@@ -82,8 +82,6 @@ def _random_lengths(total: int, parts: int, random: np.random.Generator) -> NDAr
 class CorruptedTexts:
     """Sequences with spans cut out; which ones depends on the seed and the sequence's index alone."""
 
-    one_layout = True
-
     def __init__(self, sequences: PlainSequences, corruption: SpanCorruption, seed: int) -> None:
         self.per_epoch = sequences.per_epoch
         self._sequences, self._corruption, self._seed = sequences, corruption, seed

@@ -99,8 +99,8 @@ def lstm_of_depth(depth: int) -> Sizes:
 
 
 def feed_forward_size(hidden_size: int) -> int:
-    """8/3 of the hidden size, rounded up to a multiple of 64."""
-    return -(-(hidden_size * 8 // 3) // 64) * 64
+    """8/3 of the hidden size, rounded up to a multiple of 32."""
+    return -(-(hidden_size * 8 // 3) // 32) * 32
 
 
 def _of_width(derived: Sizes, hidden_size: int) -> Sizes:

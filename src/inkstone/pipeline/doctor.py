@@ -37,6 +37,7 @@ def examine(folder: Path) -> list[Check]:
         _python,
         _processor,
         _compiler,
+        _kernels,
         _memory,
         lambda: _disk(folder),
         _gpu,
@@ -103,6 +104,15 @@ def _compiler() -> list[Check]:
 
 _PROBE = "#include <Python.h>\n#include <omp.h>\nint main() { return omp_get_max_threads(); }\n"
 _HEADER_PACKAGES = {"Python.h": "python3-dev", "omp.h": "libomp-dev or libgomp"}
+
+
+def _kernels() -> list[Check]:
+    from inkstone.nn.kernels.llama_block import unavailable
+
+    reason = unavailable()
+    if reason is None:
+        return [Check("own kernels", "ok", "built: Llama blocks train fused in float32")]
+    return [Check("own kernels", "warn", reason, "training goes on without them, somewhat slower")]
 
 
 def _memory() -> list[Check]:

@@ -87,8 +87,10 @@ class LoopConfig(Config):
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: str = "auto"
     """Format of matrix products: auto (bfloat16 where the machine has matrix units for it), float32 or bfloat16."""
+    fused: bool = True
+    """Compute the blocks by this package's own kernels where they apply: Llama in float32 on a CPU."""
     compile: bool = True
-    """Compile the blocks where a compiler is installed."""
+    """Compile other blocks where a compiler is installed."""
     seed: int = 0
     """Of initial weights and of the order of the sequences."""
 

@@ -74,7 +74,6 @@ class RandomSequences:
     """Endless sequences of random tokens, for timing."""
 
     per_epoch = 1 << 30
-    one_layout = True
 
     def __init__(self, vocab_size: int, length: int) -> None:
         self._vocab_size, self._length = vocab_size, length

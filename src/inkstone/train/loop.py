@@ -23,8 +23,6 @@ from inkstone.train.precision import autocast, compile_blocks, missing_compiler
 from inkstone.train.schedule import learning_rate_factor
 from inkstone.train.state import TrainState, load_state, save_state
 
-_SMALL_MODEL = 4_000_000
-"""Up to so many parameters the overhead between compiled blocks is worth one graph for the whole loss."""
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
 Evaluator = Callable[[nn.Module, int], dict[str, float]]
@@ -35,8 +33,6 @@ class Examples(Protocol[E_co]):
     """Endless examples in an order that depends on nothing but a seed."""
 
     per_epoch: int
-    one_layout: bool
-    """Whether all batches collate to the same tensors."""
 
     def batch(self, start: int, size: int) -> Sequence[E_co]:
         """Examples `start` to `start + size`, counted over all epochs."""
@@ -128,7 +124,6 @@ class Loop(Generic[E]):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizers = build_optimizers(model, settings.config.optimizer)
         self.state = load_state(out / "checkpoints" / "last", model, self.optimizers) or TrainState()
-        self._loss = objective.loss
         self._settle_environment()
         self._interval = _Interval()
 
@@ -211,7 +206,7 @@ class Loop(Generic[E]):
         if settings.device.type != "cpu":
             batch = {name: value.to(settings.device, non_blocking=True) for name, value in batch.items()}
         with autocast(settings.device, settings.dtype):
-            return self._loss(self.model, batch)[0]
+            return self.objective.loss(self.model, batch)[0]
 
     def _evaluate(self, log: MetricsLog, bar: Bar) -> None:
         assert self.evaluate is not None
@@ -261,10 +256,7 @@ class Loop(Generic[E]):
         if missing:
             say(f"training runs uncompiled, somewhat slower: {missing}")
             return False
-        if self.examples.one_layout and sum(map(Tensor.numel, self.parameters)) <= _SMALL_MODEL:
-            self._loss = torch.compile(self.objective.loss, dynamic=False)
-        else:
-            compile_blocks(self.model)
+        compile_blocks(self.model)
         return True
 
     def _settle_environment(self) -> None:
@@ -272,11 +264,13 @@ class Loop(Generic[E]):
         settings, kept = self.settings, self.state.environment
         if "threads" in kept and settings.device.type == "cpu":
             torch.set_num_threads(kept["threads"])
-        compiled = settings.config.compile and kept.get("compiled", True) and self._compile()
+        fused = settings.config.fused and kept.get("fused", not kept) and self.model.fuse(settings.dtype)
+        compiled = not fused and settings.config.compile and kept.get("compiled", True) and self._compile()
         now: dict[str, Any] = {
             "device": settings.device.type,
             "dtype": str(settings.dtype),
             "threads": torch.get_num_threads(),
+            "fused": fused,
             "compiled": compiled,
         }
         for name, value in kept.items():

@@ -83,4 +83,7 @@ def _groups(*groups: tuple[list[nn.Parameter], float, float]) -> list[dict[str, 
 
 def clip_gradient(parameters: list[nn.Parameter], largest: float) -> Tensor:
     """Scale the gradient down to norm `largest` if it is longer; returns its norm before."""
-    return nn.utils.clip_grad_norm_(parameters, largest, foreach=True)
+    norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None], foreach=True)
+    if norm > largest:
+        nn.utils.clip_grads_with_norm_(parameters, largest, norm, foreach=True)
+    return norm

@@ -63,6 +63,14 @@ class Model(nn.Module, ABC):
         """Number of values in the parameters, shared ones counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def fuse(self, dtype: torch.dtype) -> bool:
+        """Compute the blocks by native kernels from now on, if there are any for products in `dtype` here.
+
+        Returns:
+            Whether there are.
+        """
+        return False
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

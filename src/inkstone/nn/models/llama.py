@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from inkstone.nn.layers.activation import Activation
+from inkstone.nn.kernels import llama_block
 from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.mlp import GatedMLP
@@ -166,6 +167,8 @@ class LlamaModel(nn.Module):
         )
         self.windows = config.windows
         self.turns = config.no_rope_layers or (1,) * config.num_hidden_layers
+        self.fused = False
+        """Whether `nn.kernels.llama_block` computes the blocks where it can."""
 
     def forward(
         self,
@@ -182,22 +185,28 @@ class LlamaModel(nn.Module):
         assert segment_ids is None or past == 0, "packed sequences are read whole"
         if position_ids is None:
             position_ids = positions(past, time, attention_mask, input_ids.device)
-        masks = {
-            window: make_mask(
-                time,
-                past + time,
-                causal=True,
-                device=input_ids.device,
-                padding=attention_mask,
-                window=window,
-                segment_ids=segment_ids,
-            )
-            for window in set(self.windows)
-        }
         rope = self.rotary(position_ids)
         hidden_states = self.embed_tokens(input_ids)
-        for block, window, turns in zip(self.layers, self.windows, self.turns, strict=True):
-            hidden_states = block(hidden_states, rope if turns else None, masks[window], cache, output_attentions)
+        if self.fused and cache is None and attention_mask is None and output_attentions is None:
+            runs = llama_block.runs_of(input_ids, segment_ids)
+            for block in self.layers:
+                assert isinstance(block, LlamaBlock)
+                hidden_states = llama_block.forward(block, hidden_states, rope, runs)
+        else:
+            masks = {
+                window: make_mask(
+                    time,
+                    past + time,
+                    causal=True,
+                    device=input_ids.device,
+                    padding=attention_mask,
+                    window=window,
+                    segment_ids=segment_ids,
+                )
+                for window in set(self.windows)
+            }
+            for block, window, turns in zip(self.layers, self.windows, self.turns, strict=True):
+                hidden_states = block(hidden_states, rope if turns else None, masks[window], cache, output_attentions)
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.norm(hidden_states)
@@ -257,6 +266,18 @@ class LlamaForCausalLM(Decoder):
     def blocks(self) -> Iterable[nn.Module]:
         """The transformer layers."""
         return self.model.layers
+
+    def fuse(self, dtype: torch.dtype) -> bool:
+        """As in `Model.fuse`: by `nn.kernels.llama_block`."""
+        self.model.fused = (
+            all(type(block) is LlamaBlock and llama_block.supports(block, dtype) for block in self.blocks)
+            and self.config.hidden_act == "silu"
+            and all(self.model.turns)
+            and not any(self.model.windows)
+            and self.context <= llama_block.LONGEST_RUN
+            and llama_block.unavailable() is None
+        )
+        return self.model.fused
 
     @property
     def output_weight(self) -> Tensor:
