@@ -77,6 +77,7 @@ class MultiHeadAttention(nn.Module):
         layer_index: int,
         bias: bool = True,
         scale: float | None = None,
+        dropout: float = 0.0,
         names: ProjectionNames = ProjectionNames(),  # noqa: B008  (immutable)
     ) -> None:
         super().__init__()
@@ -84,6 +85,7 @@ class MultiHeadAttention(nn.Module):
         self.head_dim = head_dim
         self.layer_index = layer_index
         self.scale = scale
+        self.dropout = dropout
         self.names = names
         width = num_attention_heads * head_dim
         for name in (names.query, names.key, names.value):
@@ -106,7 +108,14 @@ class MultiHeadAttention(nn.Module):
         """What (B, T, C) reads from keys and values (B, H, S, D): (B, T, C)."""
         queries = self._heads(self.names.query, hidden_states)
         context = attention(
-            queries, keys, values, mask, bias=bias, scale=self.scale, output_attentions=output_attentions
+            queries,
+            keys,
+            values,
+            mask,
+            bias=bias,
+            scale=self.scale,
+            dropout=self.dropout if self.training else 0.0,
+            output_attentions=output_attentions,
         )
         # (B, H, T, D) → (B, T, H·D)
         output: Tensor = getattr(self, self.names.output)(context.transpose(1, 2).flatten(2))

@@ -53,7 +53,7 @@ class T5Config(ModelConfig):
     scale_decoder_outputs: bool = True
     """Divide the decoder's states by sqrt(d_model) before the output layer: the first T5, whose embeddings are tied."""
     dropout_rate: float = Field(default=0.1, ge=0, lt=1)
-    """In training, of embeddings, of what each part adds and inside it; attention weights are not dropped."""
+    """In training, of embeddings, attention weights, what each part adds, and inside the feed-forward network."""
 
     @model_validator(mode="after")
     def _check(self) -> "T5Config":
@@ -117,7 +117,8 @@ class T5Block(nn.Module):
     def __init__(self, config: T5Config, layer_index: int, *, is_decoder: bool) -> None:
         super().__init__()
         shape = (config.d_model, config.num_heads, config.d_kv)
-        own = SelfAttention(*shape, layer_index=layer_index, bias=False, scale=1.0, names=_NAMES)
+        style: dict[str, Any] = {"bias": False, "scale": 1.0, "dropout": config.dropout_rate, "names": _NAMES}
+        own = SelfAttention(*shape, layer_index=layer_index, **style)
         if layer_index == 0:
             own.relative_attention_bias = RelativePositionBias(
                 config.relative_attention_num_buckets,
@@ -127,7 +128,7 @@ class T5Block(nn.Module):
             )
         self.layer = nn.ModuleList([T5Part(config, "SelfAttention", own)])
         if is_decoder:
-            cross = CrossAttention(*shape, layer_index=layer_index, bias=False, scale=1.0, names=_NAMES)
+            cross = CrossAttention(*shape, layer_index=layer_index, **style)
             self.layer.append(T5Part(config, "EncDecAttention", cross))
         self.layer.append(T5Part(config, "DenseReluDense", T5FeedForward(config)))
 

@@ -61,7 +61,9 @@ class TransformerConfig(ModelConfig):
     scale_embedding: bool = True
     """Multiply embeddings by sqrt(d_model)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """In training, of embeddings and of what each part adds; attention weights are not dropped."""
+    """In training, of embeddings and of what each part adds."""
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """In training, of attention weights."""
     activation_dropout: float = Field(default=0.0, ge=0, lt=1)
     """In training, inside the feed-forward part."""
 
@@ -105,11 +107,11 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, config: TransformerConfig, shape: StackShape, layer_index: int) -> None:
         super().__init__()
-        size, heads = config.d_model, shape.num_attention_heads
-        self.self_attn = SelfAttention(size, heads, size // heads, layer_index=layer_index)
+        size, heads, dropout = config.d_model, shape.num_attention_heads, config.attention_dropout
+        self.self_attn = SelfAttention(size, heads, size // heads, layer_index=layer_index, dropout=dropout)
         self.self_attn_layer_norm = nn.LayerNorm(size)
         if shape.is_decoder:
-            self.encoder_attn = CrossAttention(size, heads, size // heads, layer_index=layer_index)
+            self.encoder_attn = CrossAttention(size, heads, size // heads, layer_index=layer_index, dropout=dropout)
             self.encoder_attn_layer_norm = nn.LayerNorm(size)
         self.fc1 = nn.Linear(size, shape.ffn_dim)
         self.fc2 = nn.Linear(shape.ffn_dim, size)
