@@ -37,7 +37,7 @@ ARCHS = sorted(SIZES)
 def settings(arch: str, **changes: Any) -> PretrainConfig:
     heads = {} if arch == "lstm" else {"num_attention_heads": 2}
     model = {"arch": arch, "hidden_size": 32, "num_hidden_layers": 2, **heads, **SIZES[arch]}
-    base = TINY | {"model": model, "steps": 40, "eval_every": 20, "eval_tokens": 512, "log_every": 5}
+    base = TINY | {"model": model, "steps": 24, "eval_every": 12, "eval_tokens": 512, "log_every": 5}
     return PretrainConfig(**base | changes)
 
 
