@@ -19,12 +19,12 @@ from inkstone.nn.layers.cross_attention import (
     ProjectionNames,
     SelfAttention,
     Source,
-    source_of,
 )
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.norm import RMSNorm
 from inkstone.nn.layers.relative_position import RelativePositionBias
-from inkstone.nn.models.base import Cache, EncoderDecoder, ModelConfig
+from inkstone.nn.models.base import ModelConfig
+from inkstone.nn.models.stacks import StackedEncoderDecoder
 
 _NAMES = ProjectionNames("q", "k", "v", "o")
 _ACTIVATIONS: Mapping[str, Activation] = {"relu": "relu", "gated-gelu": "gelu_new", "gated-silu": "silu"}
@@ -189,7 +189,7 @@ class T5Stack(nn.Module):
         return bias
 
 
-class T5(EncoderDecoder):
+class T5(StackedEncoderDecoder):
     """A T5 encoder–decoder with its output layer."""
 
     config: T5Config
@@ -249,35 +249,14 @@ class T5(EncoderDecoder):
         """The layers of the encoder, then those of the decoder."""
         return [*self.encoder.block, *self.decoder.block]
 
+    @property
+    def stacks(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder's and the decoder's."""
+        return self.encoder, self.decoder
+
     def new_cache(self, capacity: int) -> EncoderDecoderCache:
         """An empty cache for `capacity` target positions."""
         return EncoderDecoderCache(self.config.num_decoder_layers, capacity)
-
-    def encode(
-        self, input_ids: Tensor, *, attention_mask: Tensor | None = None, output_attentions: list[Tensor] | None = None
-    ) -> Tensor:
-        """As in `EncoderDecoder.encode`."""
-        output: Tensor = self.encoder(input_ids, attention_mask, output_attentions=output_attentions)
-        return output
-
-    def decode(
-        self,
-        decoder_input_ids: Tensor,
-        encoder_states: Tensor,
-        *,
-        encoder_mask: Tensor | None = None,
-        cache: Cache | None = None,
-        decoder_mask: Tensor | None = None,
-        output_attentions: list[Tensor] | None = None,
-        output_cross_attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """As in `EncoderDecoder.decode`."""
-        assert cache is None or isinstance(cache, EncoderDecoderCache)
-        source = source_of(encoder_states, encoder_mask, decoder_input_ids.shape[1], cache)
-        output: Tensor = self.decoder(
-            decoder_input_ids, decoder_mask, source, cache, output_attentions, output_cross_attentions
-        )
-        return output
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Decoder states (..., C) → float32 logits (..., V)."""
