@@ -94,6 +94,20 @@ def test_transformers_opens_it_and_agrees(trained: Path) -> None:
         torch.testing.assert_close(model(*inputs), expected, rtol=0, atol=1e-4)
 
 
+def test_the_card_says_what_the_model_is_for(trained: Path) -> None:
+    card = (trained / "README.md").read_text()
+    expected = {
+        "lstm": ("library_name: inkstone", "text-generation", "`transformers` has no class"),
+        "bert": ("library_name: transformers", "fill-mask", "AutoModelForMaskedLM"),
+        "t5": ("library_name: transformers", "text2text-generation", "AutoModelForSeq2SeqLM"),
+        "marian": ("library_name: transformers", "text2text-generation", "AutoModelForSeq2SeqLM"),
+    }
+    for words in expected.get(trained.name, ("library_name: transformers", "text-generation", "AutoModelForCausalLM")):
+        assert words in card
+    code = card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(trained))
+    exec(compile(code, "card", "exec"), {})
+
+
 def test_special_tokens_are_added_after_all_others(trained: Path, tokenizer: Tokenizer) -> None:
     saved = Tokenizer.load(trained)
     before = tokenizer.vocab_size
