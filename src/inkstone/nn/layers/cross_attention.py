@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from inkstone.nn.layers.attention import attention
@@ -20,6 +21,7 @@ class EncoderDecoderCache(KVCache):
         self.source_mask: Tensor | None = None
         """(B, S), 0 at the source's padding; None where there is none."""
         self._source: list[tuple[Tensor, Tensor] | None] = [None] * num_hidden_layers
+        self._source_of_row: Tensor | None = None
 
     def source(self, layer_index: int) -> tuple[Tensor, Tensor] | None:
         """Keys and values (B, H, S, D) of the source in one block, once they are known."""
@@ -32,6 +34,15 @@ class EncoderDecoderCache(KVCache):
     def reorder(self, rows: Tensor) -> None:
         """Keep only the sequences `rows` (indices into B, repeats allowed), in that order."""
         super().reorder(rows)
+        first = self._source[0]
+        if first is None:
+            return
+        before = self._source_of_row
+        if before is None:
+            before = torch.arange(len(first[0]), device=rows.device)
+        self._source_of_row = before[rows]
+        if torch.equal(before, self._source_of_row):  # beams of one source have changed places
+            return
         self._source = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._source]
         if self.source_mask is not None:
             self.source_mask = self.source_mask[rows]
