@@ -61,6 +61,7 @@ bench: $(DEV)  ## the tables of the README, measured on this machine
 	$(PY) benchmarks/train.py
 	$(PY) benchmarks/time_to_loss.py
 	$(PY) benchmarks/prepare_memory.py
+	$(PY) benchmarks/load.py
 
 lock: $(DEV)  ## write the lock files from what is installed in .venv
 	$(PY) tools/lock.py

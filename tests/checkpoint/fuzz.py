@@ -142,14 +142,16 @@ DAMAGES: dict[str, list[Callable[[random.Random, bytes], bytes]]] = {
 
 
 class Folders:
-    """Two sound folders, one of them in shards, and what their files hold."""
+    """Sound folders: a Llama in one file and in shards, and tiny models of other families."""
 
     def __init__(self, root: Path) -> None:
         self.single, self.sharded = root / "single", root / "sharded"
         model, tokenizer = tiny_model(num_key_value_heads=2), tiny_tokenizer()
         save_checkpoint(self.single, model, tokenizer)
         save_checkpoint(self.sharded, model, tokenizer, max_shard_size="40KB")
-        self.contents = {path: path.read_bytes() for path in (*self.single.iterdir(), *self.sharded.iterdir())}
+        self.others = [root / name for name in save_families(root)]
+        folders = (self.single, self.sharded, *self.others)
+        self.contents = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
 
     def choose(self, rng: random.Random) -> tuple[Path, str]:
         """A file to damage, and the kind of damage by the name of a file."""
@@ -158,7 +160,34 @@ class Folders:
             return self.sharded / kind, kind
         if kind == "model.safetensors" and rng.random() < 0.3:
             return rng.choice(sorted(self.sharded.glob("model-*.safetensors"))), kind
+        if kind in ("config.json", "model.safetensors") and rng.random() < 0.6:
+            return rng.choice(self.others) / kind, kind
         return self.single / kind, kind
+
+
+def save_families(root: Path) -> list[str]:
+    """Tiny models of `transformers`, each with the tiny tokenizer; returns the folders' names."""
+    import transformers as hf
+
+    small = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    decoder = {**small, "intermediate_size": 48, "num_key_value_heads": 2}
+    seq2seq = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40}
+    seq2seq |= {"vocab_size": 320, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "pad_token_id": 2}
+    models = {
+        "gpt2": hf.GPT2LMHeadModel(hf.GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4)),
+        "bert": hf.BertForSequenceClassification(hf.BertConfig(**small, intermediate_size=48)),
+        "qwen2": hf.Qwen2ForCausalLM(hf.Qwen2Config(**decoder)),
+        "mixtral": hf.MixtralForCausalLM(hf.MixtralConfig(**decoder, num_local_experts=2)),
+        "marian": hf.MarianMTModel(hf.MarianConfig(**seq2seq, decoder_start_token_id=2, max_position_embeddings=64)),
+        "t5": hf.T5ForConditionalGeneration(
+            hf.T5Config(vocab_size=320, d_model=32, d_kv=8, d_ff=40, num_layers=1, num_heads=4)
+        ),
+    }
+    hf.utils.logging.disable_progress_bar()
+    for name, model in models.items():
+        model.save_pretrained(root / name)
+        tiny_tokenizer().save(root / name)
+    return list(models)
 
 
 def fuzz(cases: int, seed: int) -> collections.Counter[str]:
@@ -171,8 +200,8 @@ def fuzz(cases: int, seed: int) -> collections.Counter[str]:
     outcomes: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as root:
         folders = Folders(Path(root))
-        load_checkpoint(folders.single, device="cpu")
-        load_checkpoint(folders.sharded, device="cpu")
+        for folder in (folders.single, folders.sharded, *folders.others):
+            load_checkpoint(folder, device="cpu")
         before, limits = _peak(), resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (_mapped() + ADDRESS_SPACE, limits[1]))
         handler = signal.signal(signal.SIGALRM, _too_long)

@@ -194,12 +194,27 @@ def test_initial_weights_follow_the_papers(tmp_path: Path) -> None:
     assert (model.model.decoder.layers[2].final_layer_norm.weight == 1).all()
 
 
-def test_dropout_is_for_training_only(tmp_path: Path) -> None:
-    model = from_oracle(tmp_path, oracle("marian", {"dropout": 0.5}))
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout", "activation_dropout"])
+def test_dropout_is_for_training_only(tmp_path: Path, name: str) -> None:
+    none = dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), 0.0)
+    model = from_oracle(tmp_path, oracle("marian", none | {name: 0.5}))
     with torch.inference_mode():
         assert torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
         model.train()
         assert not torch.equal(model(SOURCE, TARGET), model(SOURCE, TARGET))
+
+
+@pytest.mark.parametrize("model_type", ["marian", "t5"])
+def test_blocks_compile_whole_for_any_lengths(model_type: str) -> None:
+    shape = SHAPE if model_type == "marian" else {"vocab_size": 320, "d_model": 32, "d_ff": 48, "num_layers": 2}
+    family = family_named(model_type)
+    model = family.architectures[next(iter(family.architectures))](family.from_hf(shape)).eval()
+    model.init_weights(torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = model(SOURCE, TARGET, MASK)
+        for block in model.blocks:
+            block.compile(backend="eager", fullgraph=True)
+        torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected)
 
 
 @variants

@@ -13,9 +13,12 @@ import torch
 
 import inkstone
 from inkstone.checkpoint import load_checkpoint, save_checkpoint
+from inkstone.checkpoint.hub import commit_of, locate
+from inkstone.cli import main
 from inkstone.core.errors import CheckpointError
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
+IDS = torch.arange(30).unsqueeze(0)
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -133,3 +136,28 @@ def test_a_mistyped_folder_is_not_looked_for_on_the_hub(
     monkeypatch.setattr("inkstone.checkpoint.hub.download", lambda name: pytest.fail("asked the hub"))
     with pytest.raises(CheckpointError, match="no such model folder"):
         load_checkpoint(name)
+
+
+def test_a_revision_pins_the_commit(hub: Hub, tmp_path: Path) -> None:
+    model, _ = load_checkpoint("team/tiny", device="cpu", revision=COMMIT)
+    assert torch.equal(model(IDS), tiny_model()(IDS))
+    assert locate("team/tiny", COMMIT).name == COMMIT == commit_of(locate("team/tiny"))
+    assert commit_of(tmp_path) is None
+    with pytest.raises(CheckpointError, match="two revisions"):
+        load_checkpoint("team/tiny@main", revision=COMMIT)
+    with pytest.raises(CheckpointError, match="a folder has no revisions"):
+        load_checkpoint(tmp_path / "source", revision=COMMIT)
+
+
+def test_show_says_which_commit_of_the_hub_it_read(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "team/tiny", "--revision", "main"]) == 0
+    assert COMMIT in capsys.readouterr().out
+
+
+def test_an_offline_cache_is_enough(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_checkpoint("team/tiny", device="cpu")
+    hub.fetched.clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("httpx.HTTPTransport.handle_request", lambda *_, **__: pytest.fail("used the network"))
+    assert torch.equal(load_checkpoint("team/tiny", device="cpu")[0](IDS), tiny_model()(IDS))
+    assert not hub.fetched

@@ -265,6 +265,10 @@ def test_encoder_decoders_complete_like_decoders(pairs: dict[tuple[str, int], tu
     greedy = SamplingParams(temperature=0, max_new_tokens=64)
     for (found,), row in zip(generate_batch(decoder, prompts, greedy, stop_ids=[end]), expected, strict=True):
         assert found.token_ids == (row[1 : row.index(end)] if end in row else row[1:])
+    expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=64, eos_token_id=None).tolist()
+    for (found,), row in zip(generate_batch(decoder, prompts, greedy), expected, strict=True):
+        assert len(found.token_ids) == 64
+        assert found.token_ids == row[1:]
     sampling = SamplingParams(temperature=1.5, seed=3, max_new_tokens=20, num_return_sequences=3)
     together = generate_batch(decoder, prompts, sampling, stop_ids=[end])
     for source, found in zip(SOURCES, together, strict=True):

@@ -37,7 +37,7 @@ ARCHS = sorted(SIZES)
 def settings(arch: str, **changes: Any) -> PretrainConfig:
     heads = {} if arch == "lstm" else {"num_attention_heads": 2}
     model = {"arch": arch, "hidden_size": 32, "num_hidden_layers": 2, **heads, **SIZES[arch]}
-    base = TINY | {"model": model, "steps": 40, "eval_every": 20, "eval_tokens": 512, "log_every": 5}
+    base = TINY | {"model": model, "steps": 24, "eval_every": 12, "eval_tokens": 512, "log_every": 5}
     return PretrainConfig(**base | changes)
 
 
@@ -92,6 +92,20 @@ def test_transformers_opens_it_and_agrees(trained: Path) -> None:
         named = dict(zip(("input_ids", "decoder_input_ids"), inputs, strict=False))
         expected = theirs.eval()(**named).logits
         torch.testing.assert_close(model(*inputs), expected, rtol=0, atol=1e-4)
+
+
+def test_the_card_says_what_the_model_is_for(trained: Path) -> None:
+    card = (trained / "README.md").read_text()
+    expected = {
+        "lstm": ("library_name: inkstone", "text-generation", "`transformers` has no class"),
+        "bert": ("library_name: transformers", "fill-mask", "AutoModelForMaskedLM"),
+        "t5": ("library_name: transformers", "text2text-generation", "AutoModelForSeq2SeqLM"),
+        "marian": ("library_name: transformers", "text2text-generation", "AutoModelForSeq2SeqLM"),
+    }
+    for words in expected.get(trained.name, ("library_name: transformers", "text-generation", "AutoModelForCausalLM")):
+        assert words in card
+    code = card.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(trained))
+    exec(compile(code, "card", "exec"), {})
 
 
 def test_special_tokens_are_added_after_all_others(trained: Path, tokenizer: Tokenizer) -> None:

@@ -1,9 +1,11 @@
 """The model card: README.md of a model folder, front matter as the Hugging Face hub reads it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from inkstone.nn.models.base import Model, ModelConfig
+from inkstone.nn.models.base import Decoder, EncoderDecoder, Model, ModelConfig
+from inkstone.nn.models.lstm import LstmForCausalLM
+from inkstone.nn.models.masked_lm import MaskedLM
 from inkstone.tokenizer import Tokenizer
 
 
@@ -23,10 +25,11 @@ def model_card(model: Model, tokenizer: Tokenizer, dtype: str, training: Mapping
         "Vocabulary": f"{tokenizer.vocab_size:,} tokens",
         "Weights": dtype,
     }
-    parts = [_FRONT_MATTER, "# Language model\n", _table(facts)]
+    kind = _kind(model)
+    parts = [_front_matter(kind), "# Language model\n", _table(facts)]
     if training:
         parts += ["## Training\n", _table(_flatten(training))]
-    parts += [_USE]
+    parts += [_use(kind)]
     return "\n".join(parts)
 
 
@@ -69,24 +72,52 @@ _SIZES = {
     "Context (tokens)": ("max_position_embeddings", "n_positions"),
 }
 
-_FRONT_MATTER = """---
-library_name: transformers
-pipeline_tag: text-generation
-tags:
-- inkstone
----
-"""
 
-_USE = """## Use
+class _Kind(NamedTuple):
+    """What is said of one kind of model."""
+
+    pipeline_tag: str
+    auto_class: str | None
+    """The class of `transformers` that loads the folder; None where it has none."""
+    call: str
+    does: str
+
+
+def _kind(model: Model) -> _Kind:
+    if isinstance(model, EncoderDecoder):
+        call = 'states = model.model.encode(torch.tensor([model.tokenizer.encode("Once upon a time")]))'
+        return _Kind("text2text-generation", "AutoModelForSeq2SeqLM", call, "reads one text and writes another")
+    if not isinstance(model, Decoder):
+        call = 'states = model.model.hidden_states(torch.tensor([model.tokenizer.encode("Once upon a time")]))'
+        if isinstance(model, MaskedLM):
+            return _Kind("fill-mask", "AutoModelForMaskedLM", call, "finds hidden tokens of a text")
+        return _Kind("feature-extraction", "AutoModel", call, "reads a text")
+    auto_class = None if isinstance(model, LstmForCausalLM) else "AutoModelForCausalLM"
+    return _Kind("text-generation", auto_class, 'print(model.generate("Once upon a time"))', "continues text")
+
+
+def _front_matter(kind: _Kind) -> str:
+    library = "transformers" if kind.auto_class else "inkstone"
+    return f"---\nlibrary_name: {library}\npipeline_tag: {kind.pipeline_tag}\ntags:\n- inkstone\n---\n"
+
+
+def _use(kind: _Kind) -> str:
+    imports = "import inkstone" if "torch" not in kind.call else "import inkstone\nimport torch"
+    loader = (
+        f"`transformers.{kind.auto_class}.from_pretrained` loads it as well"
+        if kind.auto_class
+        else "`transformers` has no class for this family"
+    )
+    return f"""## Use
 
 ```python
-import inkstone
+{imports}
 
 model = inkstone.load("path/to/this/folder")
-print(model.generate("Once upon a time"))
+{kind.call}
 ```
 
-The folder is in the Hugging Face layout: `transformers.AutoModelForCausalLM.from_pretrained` loads it as well.
-The model continues text. It was not taught to follow instructions or to tell what is true, and it repeats the
+The folder is in the Hugging Face layout: {loader}.
+The model {kind.does}. It was not taught to follow instructions or to tell what is true, and it repeats the
 faults of the text it learned from.
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inkstone.checkpoint.card import shape_rows
+from inkstone.checkpoint.hub import commit_of
 from inkstone.checkpoint.load import read_generation_config, read_outline
 from inkstone.checkpoint.safetensors_file import StoredTensor, read_header
 from inkstone.checkpoint.save import dtype_name
@@ -122,7 +123,7 @@ def _cached_values(config: ModelConfig) -> int:
 
 def _lineage(folder: Path) -> dict[str, Any]:
     if not has_manifest(folder):
-        return {"made_by": None}
+        return {"made_by": None, "commit": commit_of(folder)}
     try:
         manifest = read_manifest(folder)
     except InkstoneError as error:

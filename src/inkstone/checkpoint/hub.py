@@ -10,6 +10,7 @@ from inkstone.core.files import StrPath
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.spm")
 """What is fetched: never pickles, never code."""
 
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
 
 
@@ -38,6 +39,12 @@ def locate(path_or_id: StrPath, revision: str | None = None) -> Path:
     raise CheckpointError(
         "no such model folder", where=path, remedy="check the path; a hub model is given as owner/name"
     )
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit that a folder of the hub's cache holds; None for other folders."""
+    is_snapshot = folder.parent.name == "snapshots" and _COMMIT.fullmatch(folder.name) is not None
+    return folder.name if is_snapshot else None
 
 
 def download(hub_id: str) -> Path:

@@ -91,7 +91,7 @@ def beam_search(
 
     Args:
         model: a decoder, or a `TargetDecoder` (its prompts are `[decoder.start]` for each source).
-        prompts: token ids, each shorter than the model's context.
+        prompts: token ids, each shorter than the model's context; the longest one decides how many tokens may follow.
         params: how to search.
         stop_ids: tokens that end a completion.
 

@@ -70,6 +70,8 @@ def _adapter_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _lineage_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if commit := facts.get("commit"):
+        return [("hub commit", commit)]
     if facts["made_by"] is None:
         return [("made by", facts.get("manifest_problem") or "not by a stage of Inkstone: no manifest")]
     inputs = ", ".join(f"{name} {path}" for name, path in facts["made_from"].items())

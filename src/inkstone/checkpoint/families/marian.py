@@ -19,6 +19,7 @@ _SAME_NAME = (
     "activation_function",
     "scale_embedding",
     "dropout",
+    "attention_dropout",
     "activation_dropout",
     "tie_word_embeddings",
     "vocab_size",
@@ -35,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "activation_function": "gelu",
     "scale_embedding": False,
     "dropout": 0.1,
+    "attention_dropout": 0.0,
     "activation_dropout": 0.0,
     "tie_word_embeddings": True,
 }
@@ -62,7 +64,6 @@ def _from_hf(hf: HFConfig, model_type: str, start: int) -> TransformerConfig:
 def _to_hf(config: TransformerConfig) -> dict[str, Any]:
     keys = {key: getattr(config, key) for key in _SAME_NAME}
     keys |= {
-        "attention_dropout": 0.0,
         "decoder_start_token_id": config.decoder_start_token_id,
         "init_std": config.initializer_range,
         "is_encoder_decoder": True,

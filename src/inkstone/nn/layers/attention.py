@@ -62,8 +62,11 @@ def _sdpa(
 ) -> Tensor:
     """PyTorch's fused kernels; causal attention of as many queries as keys needs no mask in memory."""
     num_queries, num_keys = query.shape[2], key.shape[2]
-    is_causal = mask.dense is None and mask.causal and bias is None and 1 < num_queries == num_keys
-    allowed = None if is_causal else _allowed(mask, num_queries, num_keys, query.device)
+    allowed: Tensor | None = None
+    is_causal = True
+    # An `if` and no bool: compiled for varying lengths, the comparison would be a symbol, which the kernels refuse.
+    if mask.dense is not None or not mask.causal or bias is not None or num_queries == 1 or num_queries != num_keys:
+        allowed, is_causal = _allowed(mask, num_queries, num_keys, query.device), False
     if bias is not None:
         bias = bias.to(query.dtype)
         allowed = bias if allowed is None else bias.masked_fill(~allowed, -torch.inf)

@@ -41,5 +41,11 @@ class KVCache:
 
     def reorder(self, rows: Tensor) -> None:
         """Keep only the sequences `rows` (indices into B, repeats allowed), in that order."""
-        self._keys = [None if keys is None else keys[rows] for keys in self._keys]
-        self._values = [None if values is None else values[rows] for values in self._values]
+        self._keys = [None if keys is None else self._rows_of(keys, rows) for keys in self._keys]
+        self._values = [None if values is None else self._rows_of(values, rows) for values in self._values]
+
+    def _rows_of(self, stored: Tensor, rows: Tensor) -> Tensor:
+        """Copies the positions held, not the empty capacity."""
+        kept = stored.new_empty(len(rows), *stored.shape[1:])
+        kept[:, :, : self.length] = stored[rows, :, : self.length]
+        return kept

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from inkstone.nn.layers.attention import attention
@@ -20,6 +21,7 @@ class EncoderDecoderCache(KVCache):
         self.source_mask: Tensor | None = None
         """(B, S), 0 at the source's padding; None where there is none."""
         self._source: list[tuple[Tensor, Tensor] | None] = [None] * num_hidden_layers
+        self._source_of_row: Tensor | None = None
 
     def source(self, layer_index: int) -> tuple[Tensor, Tensor] | None:
         """Keys and values (B, H, S, D) of the source in one block, once they are known."""
@@ -32,6 +34,15 @@ class EncoderDecoderCache(KVCache):
     def reorder(self, rows: Tensor) -> None:
         """Keep only the sequences `rows` (indices into B, repeats allowed), in that order."""
         super().reorder(rows)
+        first = self._source[0]
+        if first is None:
+            return
+        before = self._source_of_row
+        if before is None:
+            before = torch.arange(len(first[0]), device=rows.device)
+        self._source_of_row = before[rows]
+        if torch.equal(before, self._source_of_row):  # beams of one source have changed places
+            return
         self._source = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self._source]
         if self.source_mask is not None:
             self.source_mask = self.source_mask[rows]
@@ -77,6 +88,7 @@ class MultiHeadAttention(nn.Module):
         layer_index: int,
         bias: bool = True,
         scale: float | None = None,
+        dropout: float = 0.0,
         names: ProjectionNames = ProjectionNames(),  # noqa: B008  (immutable)
     ) -> None:
         super().__init__()
@@ -84,6 +96,7 @@ class MultiHeadAttention(nn.Module):
         self.head_dim = head_dim
         self.layer_index = layer_index
         self.scale = scale
+        self.dropout = dropout
         self.names = names
         width = num_attention_heads * head_dim
         for name in (names.query, names.key, names.value):
@@ -106,7 +119,14 @@ class MultiHeadAttention(nn.Module):
         """What (B, T, C) reads from keys and values (B, H, S, D): (B, T, C)."""
         queries = self._heads(self.names.query, hidden_states)
         context = attention(
-            queries, keys, values, mask, bias=bias, scale=self.scale, output_attentions=output_attentions
+            queries,
+            keys,
+            values,
+            mask,
+            bias=bias,
+            scale=self.scale,
+            dropout=self.dropout if self.training else 0.0,
+            output_attentions=output_attentions,
         )
         # (B, H, T, D) → (B, T, H·D)
         output: Tensor = getattr(self, self.names.output)(context.transpose(1, 2).flatten(2))

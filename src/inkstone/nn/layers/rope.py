@@ -41,10 +41,11 @@ def apply_rope(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Where those have fewer than D components, only as many are rotated, the first ones.
     """
     rotary_dim = cos.shape[-1]
-    turning = states[..., :rotary_dim].float()
-    first, second = turning.chunk(2, dim=-1)
-    turned = (turning * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
-    return turned if rotary_dim == states.shape[-1] else torch.cat((turned, states[..., rotary_dim:]), dim=-1)
+    if rotary_dim < states.shape[-1]:
+        return torch.cat((apply_rope(states[..., :rotary_dim], cos, sin), states[..., rotary_dim:]), dim=-1)
+    values = states.float()
+    first, second = values.chunk(2, dim=-1)
+    return (values * cos + torch.cat((-second, first), dim=-1) * sin).to(states.dtype)
 
 
 def positions(past: int, time: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:

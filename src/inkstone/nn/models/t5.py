@@ -19,12 +19,12 @@ from inkstone.nn.layers.cross_attention import (
     ProjectionNames,
     SelfAttention,
     Source,
-    source_of,
 )
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.norm import RMSNorm
 from inkstone.nn.layers.relative_position import RelativePositionBias
-from inkstone.nn.models.base import Cache, EncoderDecoder, ModelConfig
+from inkstone.nn.models.base import ModelConfig
+from inkstone.nn.models.stacks import StackedEncoderDecoder
 
 _NAMES = ProjectionNames("q", "k", "v", "o")
 _ACTIVATIONS: Mapping[str, Activation] = {"relu": "relu", "gated-gelu": "gelu_new", "gated-silu": "silu"}
@@ -53,7 +53,7 @@ class T5Config(ModelConfig):
     scale_decoder_outputs: bool = True
     """Divide the decoder's states by sqrt(d_model) before the output layer: the first T5, whose embeddings are tied."""
     dropout_rate: float = Field(default=0.1, ge=0, lt=1)
-    """In training, of embeddings, of what each part adds and inside it; attention weights are not dropped."""
+    """In training, of embeddings, attention weights, what each part adds, and inside the feed-forward network."""
 
     @model_validator(mode="after")
     def _check(self) -> "T5Config":
@@ -117,7 +117,8 @@ class T5Block(nn.Module):
     def __init__(self, config: T5Config, layer_index: int, *, is_decoder: bool) -> None:
         super().__init__()
         shape = (config.d_model, config.num_heads, config.d_kv)
-        own = SelfAttention(*shape, layer_index=layer_index, bias=False, scale=1.0, names=_NAMES)
+        style: dict[str, Any] = {"bias": False, "scale": 1.0, "dropout": config.dropout_rate, "names": _NAMES}
+        own = SelfAttention(*shape, layer_index=layer_index, **style)
         if layer_index == 0:
             own.relative_attention_bias = RelativePositionBias(
                 config.relative_attention_num_buckets,
@@ -127,7 +128,7 @@ class T5Block(nn.Module):
             )
         self.layer = nn.ModuleList([T5Part(config, "SelfAttention", own)])
         if is_decoder:
-            cross = CrossAttention(*shape, layer_index=layer_index, bias=False, scale=1.0, names=_NAMES)
+            cross = CrossAttention(*shape, layer_index=layer_index, **style)
             self.layer.append(T5Part(config, "EncDecAttention", cross))
         self.layer.append(T5Part(config, "DenseReluDense", T5FeedForward(config)))
 
@@ -188,7 +189,7 @@ class T5Stack(nn.Module):
         return bias
 
 
-class T5(EncoderDecoder):
+class T5(StackedEncoderDecoder):
     """A T5 encoder–decoder with its output layer."""
 
     config: T5Config
@@ -248,35 +249,14 @@ class T5(EncoderDecoder):
         """The layers of the encoder, then those of the decoder."""
         return [*self.encoder.block, *self.decoder.block]
 
+    @property
+    def stacks(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder's and the decoder's."""
+        return self.encoder, self.decoder
+
     def new_cache(self, capacity: int) -> EncoderDecoderCache:
         """An empty cache for `capacity` target positions."""
         return EncoderDecoderCache(self.config.num_decoder_layers, capacity)
-
-    def encode(
-        self, input_ids: Tensor, *, attention_mask: Tensor | None = None, output_attentions: list[Tensor] | None = None
-    ) -> Tensor:
-        """As in `EncoderDecoder.encode`."""
-        output: Tensor = self.encoder(input_ids, attention_mask, output_attentions=output_attentions)
-        return output
-
-    def decode(
-        self,
-        decoder_input_ids: Tensor,
-        encoder_states: Tensor,
-        *,
-        encoder_mask: Tensor | None = None,
-        cache: Cache | None = None,
-        decoder_mask: Tensor | None = None,
-        output_attentions: list[Tensor] | None = None,
-        output_cross_attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """As in `EncoderDecoder.decode`."""
-        assert cache is None or isinstance(cache, EncoderDecoderCache)
-        source = source_of(encoder_states, encoder_mask, decoder_input_ids.shape[1], cache)
-        output: Tensor = self.decoder(
-            decoder_input_ids, decoder_mask, source, cache, output_attentions, output_cross_attentions
-        )
-        return output
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Decoder states (..., C) → float32 logits (..., V)."""

@@ -14,11 +14,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from inkstone.nn.layers.activation import Activation, activation
-from inkstone.nn.layers.cross_attention import CrossAttention, EncoderDecoderCache, SelfAttention, Source, source_of
+from inkstone.nn.layers.cross_attention import CrossAttention, EncoderDecoderCache, SelfAttention, Source
 from inkstone.nn.layers.embedding import LearnedPositions, SinusoidalPositions
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.rope import positions
-from inkstone.nn.models.base import Cache, EncoderDecoder, ModelConfig
+from inkstone.nn.models.base import ModelConfig
+from inkstone.nn.models.stacks import StackedEncoderDecoder
 
 
 class Layout(NamedTuple):
@@ -61,7 +62,9 @@ class TransformerConfig(ModelConfig):
     scale_embedding: bool = True
     """Multiply embeddings by sqrt(d_model)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """In training, of embeddings and of what each part adds; attention weights are not dropped."""
+    """In training, of embeddings and of what each part adds."""
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """In training, of attention weights."""
     activation_dropout: float = Field(default=0.0, ge=0, lt=1)
     """In training, inside the feed-forward part."""
 
@@ -105,11 +108,11 @@ class TransformerBlock(nn.Module):
 
     def __init__(self, config: TransformerConfig, shape: StackShape, layer_index: int) -> None:
         super().__init__()
-        size, heads = config.d_model, shape.num_attention_heads
-        self.self_attn = SelfAttention(size, heads, size // heads, layer_index=layer_index)
+        size, heads, dropout = config.d_model, shape.num_attention_heads, config.attention_dropout
+        self.self_attn = SelfAttention(size, heads, size // heads, layer_index=layer_index, dropout=dropout)
         self.self_attn_layer_norm = nn.LayerNorm(size)
         if shape.is_decoder:
-            self.encoder_attn = CrossAttention(size, heads, size // heads, layer_index=layer_index)
+            self.encoder_attn = CrossAttention(size, heads, size // heads, layer_index=layer_index, dropout=dropout)
             self.encoder_attn_layer_norm = nn.LayerNorm(size)
         self.fc1 = nn.Linear(size, shape.ffn_dim)
         self.fc2 = nn.Linear(shape.ffn_dim, size)
@@ -204,7 +207,7 @@ class TransformerModel(nn.Module):
         self.decoder = TransformerStack(config, decoder)
 
 
-class Transformer(EncoderDecoder):
+class Transformer(StackedEncoderDecoder):
     """An encoder–decoder Transformer with its output layer."""
 
     config: TransformerConfig
@@ -261,35 +264,14 @@ class Transformer(EncoderDecoder):
         """The layers of the encoder, then those of the decoder."""
         return [*self.model.encoder.layers, *self.model.decoder.layers]
 
+    @property
+    def stacks(self) -> tuple[nn.Module, nn.Module]:
+        """The encoder's and the decoder's."""
+        return self.model.encoder, self.model.decoder
+
     def new_cache(self, capacity: int) -> EncoderDecoderCache:
         """An empty cache for `capacity` target positions."""
         return EncoderDecoderCache(self.config.decoder_layers, capacity)
-
-    def encode(
-        self, input_ids: Tensor, *, attention_mask: Tensor | None = None, output_attentions: list[Tensor] | None = None
-    ) -> Tensor:
-        """As in `EncoderDecoder.encode`."""
-        output: Tensor = self.model.encoder(input_ids, attention_mask, output_attentions=output_attentions)
-        return output
-
-    def decode(
-        self,
-        decoder_input_ids: Tensor,
-        encoder_states: Tensor,
-        *,
-        encoder_mask: Tensor | None = None,
-        cache: Cache | None = None,
-        decoder_mask: Tensor | None = None,
-        output_attentions: list[Tensor] | None = None,
-        output_cross_attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """As in `EncoderDecoder.decode`."""
-        assert cache is None or isinstance(cache, EncoderDecoderCache)
-        source = source_of(encoder_states, encoder_mask, decoder_input_ids.shape[1], cache)
-        output: Tensor = self.model.decoder(
-            decoder_input_ids, decoder_mask, source, cache, output_attentions, output_cross_attentions
-        )
-        return output
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Decoder states (..., C) → float32 logits (..., V)."""
