@@ -138,6 +138,7 @@ DAMAGES: dict[str, list[Callable[[random.Random, bytes], bytes]]] = {
     "model.safetensors.index.json": [damage_json, damage_json, damage_bytes],
     "generation_config.json": [damage_json, damage_bytes],
     "tokenizer_config.json": [damage_json, damage_bytes],
+    "tokenizer.json": [damage_json, damage_bytes],
 }
 
 
@@ -155,7 +156,7 @@ class Folders:
 
     def choose(self, rng: random.Random) -> tuple[Path, str]:
         """A file to damage, and the kind of damage by the name of a file."""
-        kind = rng.choices(list(DAMAGES), (4, 5, 2, 1, 1))[0]
+        kind = rng.choices(list(DAMAGES), (4, 5, 2, 1, 1, 1))[0]
         if kind == "model.safetensors.index.json":
             return self.sharded / kind, kind
         if kind == "model.safetensors" and rng.random() < 0.3:

@@ -15,7 +15,7 @@ from inkstone.core.files import atomic_file, write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.records import Document
 from inkstone.core.stage import Summary, stage
-from inkstone.data.corpus import Corpus
+from inkstone.evaluate.held_out import EvaluationText, open_text
 from inkstone.evaluate.likelihood import DocumentScore, score_documents
 from inkstone.evaluate.markdown import to_markdown
 from inkstone.evaluate.ngram import MAX_ORDER, ByteNgram
@@ -80,7 +80,7 @@ def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path) -> S
     from inkstone.nn.models.base import Decoder
 
     tune_allocator()
-    corpus = Corpus(inputs["corpus"])
+    corpus = open_text(inputs["corpus"])
     model, tokenizer = load_checkpoint(inputs["model"], device=config.device, dtype=config.dtype)
     text = _choose(config, corpus, tokenizer)
     if not isinstance(model, Decoder):
@@ -150,7 +150,7 @@ def _evaluate_restoration(
     }
 
 
-def _choose(config: EvaluateConfig, corpus: Corpus, tokenizer: Tokenizer) -> _Text:
+def _choose(config: EvaluateConfig, corpus: EvaluationText, tokenizer: Tokenizer) -> _Text:
     documents = sample_documents(
         corpus.documents(config.split),
         config.max_tokens * _BYTES_PER_TOKEN,
@@ -207,7 +207,7 @@ def _score(
         )
 
 
-def _score_ngram(config: EvaluateConfig, corpus: Corpus, text: _Text) -> Sequence[Any]:
+def _score_ngram(config: EvaluateConfig, corpus: EvaluationText, text: _Text) -> Sequence[Any]:
     say(f"training an n-gram model of order {config.ngram_order}")
     ngram = ByteNgram.train(_training_text(config, corpus, config.ngram_train_bytes), config.ngram_order)
     raw = text.raw
@@ -215,7 +215,7 @@ def _score_ngram(config: EvaluateConfig, corpus: Corpus, text: _Text) -> Sequenc
         return ngram.score(raw, on_scored=bar.update)
 
 
-def _training_text(config: EvaluateConfig, corpus: Corpus, max_bytes: int) -> list[bytes]:
+def _training_text(config: EvaluateConfig, corpus: EvaluationText, max_bytes: int) -> list[bytes]:
     pairs = ((document, None) for document in corpus.texts("train"))
     return [block.encode() for block in sample_blocks(pairs, max_bytes, seed=config.seed)] if max_bytes else []
 

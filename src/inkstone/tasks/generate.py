@@ -78,7 +78,7 @@ def _stream(
     from inkstone.nn.generate import stream
 
     prompt_ids = encode_prompt(tokenizer, prompt)
-    pieces = stream(model, prompt_ids, params, stop_ids=stop_ids(tokenizer), decode=tokenizer.decode)
+    pieces = stream(model, prompt_ids, params, stop_ids=stop_ids(tokenizer, model), decode=tokenizer.decode)
     return _saying_what_was_cut(pieces, model.context)
 
 

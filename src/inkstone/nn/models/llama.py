@@ -12,8 +12,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from inkstone.nn.layers.activation import Activation
 from inkstone.nn.kernels import llama_block
+from inkstone.nn.layers.activation import Activation
 from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.mlp import GatedMLP
