@@ -39,7 +39,7 @@ quickstart: $(RUNTIME)  ## text in, a trained model out: under five minutes afte
 	$(VENV)/bin/inkstone quickstart
 
 test: $(DEV)  ## every test but those that need the internet
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4
 
 check: $(DEV)  ## format, lint, types, import floors, documentation
 	$(PY) -m ruff format --check .

@@ -25,7 +25,7 @@ def num_parameters(arch: str, depth: int, **chosen: Any) -> int:
 
 
 def test_feed_forward_widths() -> None:
-    assert [feed_forward_size(width) for width in (64, 128, 192, 256, 768)] == [192, 384, 512, 704, 2048]
+    assert [feed_forward_size(width) for width in (64, 128, 192, 256, 768)] == [192, 352, 512, 704, 2048]
 
 
 def test_the_shape_of_a_depth() -> None:
@@ -59,8 +59,8 @@ def test_chosen_sizes_take_the_others_along() -> None:
 
 def test_parameters_are_those_counted_by_hand() -> None:
     embedding = VOCAB * 128
-    assert num_parameters("llama", 2) == embedding + 2 * (4 * 128**2 + 3 * 128 * 384 + 2 * 128) + 128
-    mixture = 8 * 3 * 128 * 384 + 8 * 128
+    assert num_parameters("llama", 2) == embedding + 2 * (4 * 128**2 + 3 * 128 * 352 + 2 * 128) + 128
+    mixture = 8 * 3 * 128 * 352 + 8 * 128
     assert num_parameters("mixtral", 2) == embedding + 2 * (4 * 128**2 + mixture + 2 * 128) + 128
     block = 4 * 128**2 + 4 * 128 + 2 * 128 * 512 + 512 + 128 + 4 * 128
     assert num_parameters("gpt2", 2) == embedding + CONTEXT * 128 + 2 * block + 2 * 128

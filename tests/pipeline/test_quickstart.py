@@ -31,7 +31,7 @@ def written(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return f"completion {len(prompts)}"
 
     (workplace / "mini.yaml").write_text(RECIPE)
-    monkeypatch.setattr("inkstone.checkpoint.load_checkpoint", lambda path: (None, None))
+    monkeypatch.setattr("inkstone.checkpoint.load_decoder", lambda path: (None, None))
     monkeypatch.setattr("inkstone.tasks.generate.complete", complete)
     return prompts
 

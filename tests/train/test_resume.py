@@ -26,7 +26,7 @@ def command(corpus: Path, tokenizer: Path, out: Path, *moment: str) -> list[str]
 
 @pytest.fixture
 def environment(root: Path) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), "MPLBACKEND": "agg"}
+    return os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(root), "MPLBACKEND": "agg"}
 
 
 def steps_on_disk(out: Path) -> int:

@@ -47,7 +47,7 @@ def profile(text: str) -> Profile:
         counts = [classes.count(letter) for letter in CLASSES[:-1]]
     else:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        found = np.bincount(_class_array()[np.minimum(codes, 0x40000)], minlength=len(CLASSES))
+        found = np.bincount(_class_array()[np.minimum(codes, len(_classes()) - 1)], minlength=len(CLASSES))
         counts = [int(count) for count in found[:-1]]
     return Profile._make([len(text), *counts, len(text) - sum(counts)])
 
@@ -92,9 +92,12 @@ def _class(code: int) -> str:
 
 @cache
 def _classes() -> str:
-    """The class of every code point up to U+40000, as a string for `str.translate`; all above are symbols."""
+    """The class of every code point up to the variation selectors of Han characters, as a string for `str.translate`.
+
+    All above are symbols, as the last one.
+    """
     blocks = [_class(code) for code in range(0x20000)]
-    return "".join(blocks) + "h" * 0x20000 + "s"
+    return "".join(blocks) + "h" * 0x20000 + "s" * (0xE0100 - 0x40000) + "o" * (0xE01F0 - 0xE0100) + "s"
 
 
 @cache
