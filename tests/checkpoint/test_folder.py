@@ -208,6 +208,13 @@ def test_a_repeated_tied_weight_and_old_tables_are_accepted(folder: Path) -> Non
     assert same_weights(load_model(folder), tiny_model())
 
 
+def test_an_adapter_is_no_model_and_says_how_to_merge_it(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="an adapter, not a model") as caught:
+        load_checkpoint(tmp_path)
+    assert "inkstone merge" in str(caught.value.remedy)
+
+
 def test_folders_that_are_no_model_say_what_they_are(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(CheckpointError, match="run folder") as caught:
         load_checkpoint(folder.parent)

@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from inkstone.checkpoint.adapter_config import ADAPTER_CONFIG
 from inkstone.checkpoint.families import HFConfig, ModelFamily, family_named
 from inkstone.checkpoint.fill import fill, match_names
 from inkstone.checkpoint.hub import FILES, locate
@@ -203,6 +204,12 @@ def check_folder(folder: Path, *, verify: bool = False) -> None:
         if models:
             raise CheckpointError(
                 "a run folder, not a model folder", where=folder, remedy=f"give {folder / models[-1]}"
+            )
+        if (folder / ADAPTER_CONFIG).is_file():
+            raise CheckpointError(
+                "an adapter, not a model",
+                where=folder,
+                remedy=f"merge it first: inkstone merge --model BASE --adapter {folder} --out MERGED",
             )
         raise CheckpointError(f"{CONFIG} is missing", where=folder, remedy="give a model folder")
 
