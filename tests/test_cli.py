@@ -203,7 +203,7 @@ def test_lineage_fails_on_damage(run: Run, workplace: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_goes_on(workplace: Path, number: signal.Signals) -> None:
-    arguments = ["slow", "--pieces", "30", "--pause", "0.05", "--out", "o"]
+    arguments = ["slow", "--pieces", "600", "--pause", "0.05", "--out", "o"]
     with start(arguments, workplace) as process:
         while process.poll() is None and len(list(workplace.glob("o/piece-*"))) < 3:
             time.sleep(0.02)
@@ -220,7 +220,7 @@ def test_interrupted_goes_on(workplace: Path, number: signal.Signals) -> None:
 
 
 def test_killed_run_goes_on(workplace: Path, run: Run) -> None:
-    (workplace / "slow.yaml").write_text(f"{RECIPE}  slow: {{uses: slow, pieces: 12, pause: 0.05}}\n")
+    (workplace / "slow.yaml").write_text(f"{RECIPE}  slow: {{uses: slow, pieces: 600, pause: 0.05}}\n")
     with start(["run", "slow.yaml"], workplace) as process:
         while process.poll() is None and len(list(workplace.glob("runs/toy/slow/piece-*"))) < 3:
             time.sleep(0.02)
