@@ -155,6 +155,12 @@ def test_damaged_files_are_one_clear_error(folder: Path, tmp_path: Path, capsys:
     assert main(["convert", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 2
 
 
+def test_a_model_that_is_not_converted_yet_says_how(folder: Path) -> None:
+    with pytest.raises(InkstoneError, match="a model of another program") as caught:
+        load_model(folder)
+    assert "inkstone convert" in str(caught.value)
+
+
 def test_a_file_names_one_of_several_models(folder: Path) -> None:
     shutil.copy(folder / "tiny.bin", folder / "other.bin")
     with pytest.raises(InputError, match="no importer knows"):

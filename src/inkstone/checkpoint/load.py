@@ -24,6 +24,7 @@ from inkstone.core.device import resolve_device
 from inkstone.core.errors import CheckpointError, ConfigError, InkstoneError, InputError
 from inkstone.core.files import StrPath
 from inkstone.core.manifest import MANIFEST, STATE, digest_outputs, has_manifest, read_manifest, verify_manifest
+from inkstone.core.registry import lookup, names
 from inkstone.nn.models.base import Decoder, Model, ModelConfig
 from inkstone.tokenizer import Tokenizer
 
@@ -210,6 +211,12 @@ def check_folder(folder: Path, *, verify: bool = False) -> None:
                 "an adapter, not a model",
                 where=folder,
                 remedy=f"merge it first: inkstone merge --model BASE --adapter {folder} --out MERGED",
+            )
+        if any(lookup("importers", name).recognizes(folder) for name in names("importers")):
+            raise CheckpointError(
+                "a model of another program",
+                where=folder,
+                remedy=f"convert it first: inkstone convert {folder} --out CONVERTED",
             )
         raise CheckpointError(f"{CONFIG} is missing", where=folder, remedy="give a model folder")
 
