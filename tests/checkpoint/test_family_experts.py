@@ -11,16 +11,15 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from inkstone.checkpoint import load_model, save_checkpoint
+from inkstone.checkpoint import load_model
 from inkstone.checkpoint.families import family_named
 from inkstone.core.errors import CheckpointError, ConfigError
-from inkstone.nn.generate import generate
 from inkstone.nn.layers.experts import SparseMLP, collect_router_logits, load_balancing_loss, route
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.models.llama import LlamaForCausalLM
-from inkstone.nn.sampling import SamplingParams
+from tests.checkpoint import decoder_parity as parity
 from tests.nn import contract
-from tests.tiny_models import randomized, tiny_tokenizer
+from tests.tiny_models import randomized
 
 SHAPE = {
     "vocab_size": 320,
@@ -75,10 +74,7 @@ def oracle(case: str) -> Any:
 @pytest.fixture
 def model(oracle: Any, tmp_path: Path) -> LlamaForCausalLM:
     """What we load of a folder that `transformers` saved."""
-    oracle.save_pretrained(tmp_path / "theirs")
-    loaded = load_model(tmp_path / "theirs", device="cpu")
-    assert isinstance(loaded, LlamaForCausalLM)
-    return loaded
+    return parity.load_what_transformers_saved(tmp_path / "theirs", oracle, LlamaForCausalLM)
 
 
 def tiny_experts(case: str) -> LlamaForCausalLM:
@@ -102,8 +98,8 @@ def test_contract(check: contract.Check[Decoder], case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_logits_equal_those_of_transformers(model: LlamaForCausalLM, oracle: Any) -> None:
     ids = contract.random_ids(model, 2, 40)
-    with torch.inference_mode(), collect_router_logits(model) as collected:
-        torch.testing.assert_close(model(ids), oracle(ids).logits, atol=1e-4, rtol=0)
+    with collect_router_logits(model) as collected:
+        parity.assert_same_logits(model, oracle, ids)
     assert len(collected) == len(mixtures(model)) > 0
     for router_logits, mixture in zip(collected, mixtures(model), strict=True):
         assert router_logits.shape == (80, len(mixture.experts))
@@ -115,14 +111,9 @@ def test_logits_equal_those_of_transformers(model: LlamaForCausalLM, oracle: Any
 @pytest.mark.parametrize("case", CASES)
 def test_transformers_loads_what_is_saved_here(case: str, tmp_path: Path) -> None:
     model = tiny_experts(case)
-    save_checkpoint(tmp_path, model, tiny_tokenizer())
-    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto", output_loading_info=True)
-    assert type(theirs).__name__ == f"{CASES[case][0]}ForCausalLM"
-    assert not any(report.values()), report
-    assert sum(parameter.numel() for parameter in theirs.parameters()) == model.config.num_parameters()
-    ids = contract.random_ids(model, 2, 40)
-    with torch.inference_mode():
-        torch.testing.assert_close(model(ids), theirs(ids).logits, atol=1e-4, rtol=0)
+    kind = getattr(transformers, f"{CASES[case][0]}ForCausalLM")
+    theirs = parity.load_there_what_is_saved_here(tmp_path, model, kind)
+    parity.assert_same_logits(model, theirs, contract.random_ids(model, 2, 40))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -139,9 +130,7 @@ def test_packed_files_load_too(case: str, tmp_path: Path) -> None:
     oracle.save_pretrained(tmp_path, save_original_format=False)
     assert "model.layers.1.mlp.experts.gate_up_proj" in load_file(tmp_path / "model.safetensors")
     model = load_model(tmp_path, device="cpu")
-    ids = contract.random_ids(model, 2, 40)
-    with torch.inference_mode():
-        torch.testing.assert_close(model(ids), oracle(ids).logits, atol=1e-4, rtol=0)
+    parity.assert_same_logits(model, oracle, contract.random_ids(model, 2, 40))
     again = load_model(tmp_path, device="cpu", dtype="bfloat16")
     for name, parameter in model.named_parameters():
         assert torch.equal(again.get_parameter(name), parameter.bfloat16())
@@ -164,33 +153,20 @@ def test_bfloat16_is_within_two_percent_of_transformers(case: str, tmp_path: Pat
         for name, parameter in oracle.named_parameters():
             if ".layers." in name and "norm" not in name and "mlp.gate" not in name:
                 parameter.mul_(0.35)  # so little noise that it changes no token's experts, which would be no rounding
-    oracle.to(torch.bfloat16).save_pretrained(tmp_path)
-    model = load_model(tmp_path, device="cpu", dtype="bfloat16")
-    assert model.dtype == torch.bfloat16
-    ids = contract.random_ids(model, 2, 24)
-    with torch.inference_mode():
-        expected = oracle(ids).logits.float()
-        assert (model(ids).float() - expected).norm() <= 2e-2 * expected.norm()
+    oracle.to(torch.bfloat16)
+    model = parity.load_what_transformers_saved(tmp_path, oracle, LlamaForCausalLM, "bfloat16")
+    parity.assert_logits_within_two_percent(model, oracle, contract.random_ids(model, 2, 24))
 
 
 @pytest.mark.parametrize("case", FAMILIES)
 def test_same_greedy_tokens_as_transformers(model: LlamaForCausalLM, oracle: Any) -> None:
-    prompt = contract.random_ids(model, 1, 8)
-    expected = oracle.generate(
-        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=64, eos_token_id=None
-    )
-    (completion,) = generate(model, prompt[0].tolist(), SamplingParams(temperature=0, max_new_tokens=64))
-    assert completion.token_ids == expected[0, 8:].tolist()
+    parity.assert_same_greedy_tokens(model, oracle, contract.random_ids(model, 1, 8))
 
 
 @pytest.mark.parametrize("case", FAMILIES)
 def test_left_padding_equals_that_of_transformers(model: LlamaForCausalLM, oracle: Any) -> None:
     ids, mask = contract.random_ids(model), contract.padding_mask(left=True)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    with torch.inference_mode():
-        expected = oracle(ids, attention_mask=mask, position_ids=positions).logits
-        actual = model(ids, attention_mask=mask)
-    torch.testing.assert_close(actual[mask.bool()], expected[mask.bool()], atol=1e-4, rtol=0)
+    parity.assert_same_logits_with_padding(model, oracle, ids, mask)
 
 
 @pytest.mark.parametrize("case", FAMILIES)

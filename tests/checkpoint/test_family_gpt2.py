@@ -6,19 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel as HFGpt2
 
-from inkstone.checkpoint import load_model, save_checkpoint
+from inkstone.checkpoint import load_model
 from inkstone.checkpoint.families import family_named
 from inkstone.core.errors import ConfigError
-from inkstone.nn.generate import generate
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.models.gpt2 import GPT2Config, GPT2LMHeadModel, segment_positions
-from inkstone.nn.sampling import SamplingParams
+from tests.checkpoint import decoder_parity as parity
 from tests.nn import contract
-from tests.tiny_models import tiny_tokenizer
 
 HF_SHAPE = {
     "vocab_size": 320,
@@ -50,6 +47,10 @@ def oracle(seed: int = 0, **changes: object) -> HFGpt2:
     return model
 
 
+def from_oracle(folder: Path, theirs: HFGpt2, dtype: str = "float32") -> GPT2LMHeadModel:
+    return parity.load_what_transformers_saved(folder, theirs, GPT2LMHeadModel, dtype)
+
+
 def tiny_gpt2(seed: int = 0, **changes: object) -> GPT2LMHeadModel:
     """Our own random model of that size, every parameter random."""
     config = family_named("gpt2").from_hf(HF_SHAPE | changes)
@@ -70,28 +71,18 @@ def test_contract(check: contract.Check[Decoder], variant: str) -> None:
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_models_of_transformers_load_here(tmp_path: Path, changes: dict[str, object]) -> None:
     theirs = oracle(**changes)
-    theirs.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, device="cpu")
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(IDS), theirs(IDS).logits, atol=1e-4, rtol=0)
+    parity.assert_same_logits(from_oracle(tmp_path, theirs), theirs, IDS)
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_transformers_loads_what_is_saved_here(tmp_path: Path, changes: dict[str, object]) -> None:
     ours = tiny_gpt2(**changes)
-    save_checkpoint(tmp_path, ours, tiny_tokenizer())
-    theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto", output_loading_info=True)
-    assert isinstance(theirs, HFGpt2)
-    assert not any(report.values()), report
-    assert sum(parameter.numel() for parameter in theirs.parameters()) == ours.config.num_parameters()
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(IDS), theirs(IDS).logits, atol=1e-4, rtol=0)
+    parity.assert_same_logits(ours, parity.load_there_what_is_saved_here(tmp_path, ours, HFGpt2), IDS)
 
 
 def test_gradients_equal_those_of_transformers(tmp_path: Path) -> None:
     theirs = oracle()
-    theirs.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, device="cpu")
+    ours = from_oracle(tmp_path, theirs)
     for logits in (ours(IDS), theirs(IDS).logits):
         torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten()).backward()
     expected = {name: parameter.grad for name, parameter in theirs.named_parameters()}
@@ -103,38 +94,19 @@ def test_gradients_equal_those_of_transformers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", ["plain", "scaled by depth"])
 def test_bfloat16_is_within_two_percent_of_transformers(tmp_path: Path, variant: str) -> None:
     theirs = oracle(**VARIANTS[variant]).to(torch.bfloat16)
-    theirs.save_pretrained(tmp_path)
+    ours = from_oracle(tmp_path, theirs, "bfloat16")
     theirs.set_attn_implementation("eager")
-    ours = load_model(tmp_path, device="cpu", dtype="bfloat16")
-    assert ours.dtype == torch.bfloat16
-    with torch.inference_mode():
-        expected = theirs(IDS).logits.float()
-        assert (ours(IDS).float() - expected).norm() <= 2e-2 * expected.norm()
+    parity.assert_logits_within_two_percent(ours, theirs, IDS)
 
 
 def test_same_greedy_tokens_as_transformers(tmp_path: Path) -> None:
     theirs = oracle()
-    theirs.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, device="cpu")
-    assert isinstance(ours, Decoder)
-    prompt = IDS[:1, :8]
-    expected = theirs.generate(
-        prompt,
-        attention_mask=torch.ones_like(prompt),
-        do_sample=False,
-        max_new_tokens=64,
-        eos_token_id=None,
-        pad_token_id=2,
-    )
-    (completion,) = generate(ours, prompt[0].tolist(), SamplingParams(temperature=0, max_new_tokens=64))
-    assert completion.token_ids == expected[0, 8:].tolist()
+    parity.assert_same_greedy_tokens(from_oracle(tmp_path, theirs), theirs, IDS[:1, :8])
 
 
 def test_left_padded_batches_equal_those_of_transformers(tmp_path: Path) -> None:
     theirs = oracle()
-    theirs.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, device="cpu")
-    assert isinstance(ours, Decoder)
+    ours = from_oracle(tmp_path, theirs)
     mask = contract.padding_mask((40, 17, 3), 40, left=True)
     expected = theirs.generate(
         IDS, attention_mask=mask, do_sample=False, max_new_tokens=8, eos_token_id=None, pad_token_id=2
@@ -156,9 +128,8 @@ def greedy(model: Decoder, input_ids: Tensor, mask: Tensor, num_tokens: int) -> 
 
 def test_attention_weights_equal_those_of_transformers(tmp_path: Path) -> None:
     theirs = oracle(scale_attn_by_inverse_layer_idx=True)
-    theirs.save_pretrained(tmp_path)
+    ours = from_oracle(tmp_path, theirs)
     theirs.set_attn_implementation("eager")
-    ours = load_model(tmp_path, device="cpu")
     attentions: list[Tensor] = []
     with torch.inference_mode():
         ours(IDS, output_attentions=attentions)
@@ -187,8 +158,7 @@ def test_files_without_prefix_load(tmp_path: Path, tables: bool) -> None:
             tensors[f"h.{layer}.attn.bias"] = torch.ones(96, 96).tril().view(1, 1, 96, 96)
             tensors[f"h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
         save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    with torch.inference_mode():
-        torch.testing.assert_close(load_model(tmp_path, device="cpu")(IDS), theirs(IDS).logits, atol=1e-4, rtol=0)
+    parity.assert_same_logits(load_model(tmp_path, device="cpu"), theirs, IDS)
 
 
 def test_prefixed_causal_tables_are_left_out(tmp_path: Path) -> None:
@@ -198,8 +168,7 @@ def test_prefixed_causal_tables_are_left_out(tmp_path: Path) -> None:
     tensors["transformer.h.0.attn.bias"] = torch.ones(1, 1, 96, 96, dtype=torch.bool).tril()
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"].clone()
     save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    with torch.inference_mode():
-        torch.testing.assert_close(load_model(tmp_path, device="cpu")(IDS), theirs(IDS).logits, atol=1e-4, rtol=0)
+    parity.assert_same_logits(load_model(tmp_path, device="cpu"), theirs, IDS)
 
 
 def test_initial_weights_are_those_of_the_paper() -> None:

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from torch import Tensor
 
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.core.errors import CheckpointError
 from inkstone.nn.generate import generate_batch
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.models.llama import LlamaForCausalLM
-from inkstone.nn.sampling import SamplingParams
+from tests.checkpoint import decoder_parity as parity
 from tests.nn import contract
 from tests.tiny_models import randomized, tiny_tokenizer
 
@@ -89,7 +88,6 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "phi3 longrope": ("Phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 96}),
 }
-GREEDY = SamplingParams(temperature=0, max_new_tokens=64)
 
 
 def oracle_of(case: str, spread: float = 0.3) -> Any:
@@ -107,10 +105,7 @@ def oracle(case: str) -> Any:
 @pytest.fixture
 def model(oracle: Any, tmp_path: Path) -> LlamaForCausalLM:
     """What we load of a folder that `transformers` saved."""
-    oracle.save_pretrained(tmp_path / "theirs")
-    loaded = load_model(tmp_path / "theirs", device="cpu")
-    assert isinstance(loaded, LlamaForCausalLM)
-    return loaded
+    return parity.load_what_transformers_saved(tmp_path / "theirs", oracle, LlamaForCausalLM)
 
 
 def assert_tables_of_no_use_left_out(model: Decoder, oracle: Any) -> None:
@@ -121,28 +116,16 @@ def assert_tables_of_no_use_left_out(model: Decoder, oracle: Any) -> None:
 def test_logits_equal_those_of_transformers(model: LlamaForCausalLM, oracle: Any) -> None:
     assert_tables_of_no_use_left_out(model, oracle)
     ids = contract.random_ids(model, 2, 90)
-    mask = contract.padding_mask((90, 37), 90, left=True)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    with torch.inference_mode():
-        torch.testing.assert_close(model(ids), oracle(ids).logits, atol=1e-4, rtol=0)
-        ours = model(ids, attention_mask=mask)[mask.bool()]
-        theirs = oracle(ids, attention_mask=mask, position_ids=positions).logits[mask.bool()]
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    parity.assert_same_logits(model, oracle, ids)
+    parity.assert_same_logits_with_padding(model, oracle, ids, contract.padding_mask((90, 37), 90, left=True))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_bfloat16_logits_equal_those_of_transformers(case: str, tmp_path: Path) -> None:
     oracle = oracle_of(case, spread=0.1).to(torch.bfloat16)
-    oracle.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, device="cpu", dtype="bfloat16")
+    ours = parity.load_what_transformers_saved(tmp_path, oracle, LlamaForCausalLM, "bfloat16")
     theirs = type(oracle).from_pretrained(tmp_path, dtype=torch.bfloat16)
-    ids = contract.random_ids(ours, 2, 40)
-    with torch.inference_mode():
-        assert relative_error(ours(ids), theirs(ids).logits) < 2e-2
-
-
-def relative_error(actual: Tensor, expected: Tensor) -> float:
-    return float((actual.float() - expected.float()).norm() / expected.float().norm())
+    parity.assert_logits_within_two_percent(ours, theirs, contract.random_ids(ours, 2, 40))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -153,17 +136,12 @@ def test_greedy_tokens_equal_those_of_transformers(model: LlamaForCausalLM, orac
     mask = contract.padding_mask([len(prompt) for prompt in prompts], longest, left=True)
     theirs = oracle.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=64, eos_token_id=None)
     expected = theirs[:, longest:].tolist()
-    assert [each[0].token_ids for each in generate_batch(model, prompts, GREEDY)] == expected
+    assert [each[0].token_ids for each in generate_batch(model, prompts, parity.GREEDY)] == expected
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_transformers_loads_what_is_saved_here(model: LlamaForCausalLM, oracle: Any, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "ours", model, tiny_tokenizer())
-    again, report = transformers.AutoModelForCausalLM.from_pretrained(
-        tmp_path / "ours", dtype="auto", output_loading_info=True
-    )
-    assert not any(report.values()), report
-    assert type(again) is type(oracle)
+    again = parity.load_there_what_is_saved_here(tmp_path / "ours", model, type(oracle))
     ids = contract.random_ids(model, 2, 90)
     with torch.inference_mode():
         torch.testing.assert_close(again(ids).logits, oracle(ids).logits, atol=1e-5, rtol=0)

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import (
-    AutoModelForSeq2SeqLM,
     BartConfig,
     BartForConditionalGeneration,
     GenerationConfig,
@@ -28,11 +26,13 @@ from inkstone.nn.layers.embedding import sinusoids
 from inkstone.nn.models.base import EncoderDecoder
 from inkstone.nn.models.transformer import Transformer
 from inkstone.nn.target_decoder import TargetDecoder
+from tests.checkpoint import encoder_decoder_parity as parity
+from tests.checkpoint.encoder_decoder_parity import MASK, SOURCE, TARGET
 from tests.nn import contract
 from tests.tiny_models import tiny_tokenizer
 
 SHAPE = {
-    "vocab_size": 320,
+    **parity.SPECIAL,
     "d_model": 32,
     "encoder_layers": 2,
     "decoder_layers": 3,
@@ -41,10 +41,7 @@ SHAPE = {
     "encoder_ffn_dim": 48,
     "decoder_ffn_dim": 40,
     "max_position_embeddings": 96,
-    "pad_token_id": 2,
-    "eos_token_id": 1,
     "bos_token_id": 0,
-    "decoder_start_token_id": 2,
     "forced_eos_token_id": None,
 }
 CLASSES = {
@@ -59,9 +56,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "bart": ("bart", {}),
     "mbart": ("mbart", {"scale_embedding": True}),
 }
-SOURCE = torch.randint(5, 320, (3, 20), generator=torch.Generator().manual_seed(5))
-TARGET = torch.randint(5, 320, (3, 12), generator=torch.Generator().manual_seed(6))
-MASK = contract.padding_mask((20, 13, 4), 20, left=False)
 
 variants = pytest.mark.parametrize(("model_type", "changes"), VARIANTS.values(), ids=VARIANTS)
 
@@ -71,19 +65,13 @@ def oracle(model_type: str, changes: dict[str, Any], seed: int = 0) -> Any:
     torch.manual_seed(seed)
     config_class, model_class = CLASSES[model_type]
     model = model_class(config_class(**SHAPE | changes)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.2 * torch.randn_like(parameter))
-        model.final_logits_bias.normal_(0.0, 0.5)
+    parity.add_noise(model, 0.2)
+    model.final_logits_bias.normal_(0.0, 0.5)
     return model
 
 
 def from_oracle(folder: Path, theirs: Any, dtype: str = "float32") -> Transformer:
-    theirs.save_pretrained(folder)
-    model = load_model(folder, device="cpu", dtype=dtype)
-    assert isinstance(model, Transformer)
-    return model
+    return parity.load_what_transformers_saved(folder, theirs, Transformer, dtype)
 
 
 @pytest.mark.parametrize("check", contract.ENCODER_DECODER, ids=lambda check: check.__name__)
@@ -97,43 +85,19 @@ def test_logits_and_attentions_equal_those_of_transformers(
     tmp_path: Path, model_type: str, changes: dict[str, Any]
 ) -> None:
     theirs = oracle(model_type, changes)
-    model = from_oracle(tmp_path, theirs)
-    theirs.set_attn_implementation("eager")
-    expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET, output_attentions=True)
-    torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected.logits, atol=1e-4, rtol=0)
-    own: list[Tensor] = []
-    cross: list[Tensor] = []
-    encoder: list[Tensor] = []
-    states = model.encode(SOURCE, attention_mask=MASK, output_attentions=encoder)
-    model.decode(TARGET, states, encoder_mask=MASK, output_attentions=own, output_cross_attentions=cross)
-    real = MASK[:, None, :, None].bool()  # queries that are padding attend as they like
-    for ours, hf in zip(encoder, expected.encoder_attentions, strict=True):
-        torch.testing.assert_close(ours * real, hf * real, atol=1e-5, rtol=0)
-    for ours, hf in zip((*own, *cross), (*expected.decoder_attentions, *expected.cross_attentions), strict=True):
-        torch.testing.assert_close(ours, hf, atol=1e-5, rtol=0)
+    parity.assert_same_logits_and_attentions(from_oracle(tmp_path, theirs), theirs)
 
 
 @variants
 def test_bfloat16_logits_equal_those_of_transformers(tmp_path: Path, model_type: str, changes: dict[str, Any]) -> None:
     theirs = oracle(model_type, changes).to(torch.bfloat16)
-    model = from_oracle(tmp_path, theirs, "bfloat16")
-    with torch.inference_mode():
-        expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits.float()
-        difference = model(SOURCE, TARGET, MASK) - expected
-    assert difference.norm() <= 2e-2 * expected.norm()
+    parity.assert_logits_within_two_percent(from_oracle(tmp_path, theirs, "bfloat16"), theirs)
 
 
 @variants
 def test_transformers_loads_what_is_saved_here(tmp_path: Path, model_type: str, changes: dict[str, Any]) -> None:
     model = from_oracle(tmp_path / "theirs", oracle(model_type, changes))
-    save_checkpoint(tmp_path / "ours", model, tiny_tokenizer())
-    theirs, report = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "ours", dtype="auto", output_loading_info=True)
-    assert not any(report.values()), report
-    assert isinstance(theirs, CLASSES[model_type][1])
-    assert theirs.config.decoder_start_token_id == theirs.generation_config.decoder_start_token_id == 2
-    with torch.inference_mode():
-        expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits
-        torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected, atol=1e-4, rtol=0)
+    parity.assert_transformers_loads_what_is_saved(tmp_path / "ours", model, CLASSES[model_type][1])
 
 
 @variants
@@ -141,16 +105,8 @@ def test_training_gradients_equal_those_of_transformers(
     tmp_path: Path, model_type: str, changes: dict[str, Any]
 ) -> None:
     theirs = oracle(model_type, changes)
-    model = from_oracle(tmp_path, theirs)
-    for logits in (
-        model(SOURCE, TARGET, MASK),
-        theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits,
-    ):
-        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TARGET[:, 1:].flatten()).backward()
-    expected = dict(theirs.named_parameters())
-    for name, parameter in model.named_parameters():
-        if name != "final_logits_bias":  # a constant there, trained here as in Marian itself
-            torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-4, rtol=1e-3, msg=name)
+    constant = ("final_logits_bias",)  # there; trained here as in Marian itself
+    parity.assert_same_gradients(from_oracle(tmp_path, theirs), theirs, but=constant)
 
 
 def test_two_vocabularies_of_different_sizes(tmp_path: Path) -> None:
@@ -219,9 +175,7 @@ def test_blocks_compile_whole_for_any_lengths(model_type: str) -> None:
 
 @variants
 def test_configs_survive_the_way_to_hugging_face_and_back(model_type: str, changes: dict[str, Any]) -> None:
-    family = family_named(model_type)
-    config = family.from_hf(SHAPE | changes)
-    assert family.from_hf(family.to_hf(config)) == config
+    parity.assert_config_survives_the_way_and_back(model_type, SHAPE | changes)
 
 
 @pytest.mark.parametrize(

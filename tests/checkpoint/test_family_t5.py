@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-from transformers import AutoModelForSeq2SeqLM, MT5Config, MT5ForConditionalGeneration, T5ForConditionalGeneration
+from transformers import MT5Config, MT5ForConditionalGeneration, T5ForConditionalGeneration
 from transformers import T5Config as HFT5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from inkstone.checkpoint import load_model, save_checkpoint
+from inkstone.checkpoint import load_model
 from inkstone.checkpoint.families import family_named
 from inkstone.core.errors import CheckpointError, ConfigError
 from inkstone.nn.layers.relative_position import RelativePositionBias, position_buckets
 from inkstone.nn.models.base import EncoderDecoder
 from inkstone.nn.models.t5 import T5
+from tests.checkpoint import encoder_decoder_parity as parity
+from tests.checkpoint.encoder_decoder_parity import SOURCE, TARGET
 from tests.nn import contract
-from tests.tiny_models import tiny_tokenizer
 
 SHAPE = {
-    "vocab_size": 320,
+    **parity.SPECIAL,
     "d_model": 32,
     "d_kv": 6,
     "d_ff": 48,
@@ -31,9 +31,6 @@ SHAPE = {
     "num_heads": 4,
     "relative_attention_num_buckets": 8,
     "relative_attention_max_distance": 16,
-    "pad_token_id": 2,
-    "eos_token_id": 1,
-    "decoder_start_token_id": 2,
 }
 CLASSES = {"t5": (HFT5Config, T5ForConditionalGeneration), "mt5": (MT5Config, MT5ForConditionalGeneration)}
 V1_1 = {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
@@ -48,9 +45,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mt5": ("mt5", {"tie_word_embeddings": False}),
     "gated silu": ("t5", {"feed_forward_proj": "gated-silu"}),
 }
-SOURCE = torch.randint(5, 320, (3, 40), generator=torch.Generator().manual_seed(5))
-TARGET = torch.randint(5, 320, (3, 30), generator=torch.Generator().manual_seed(6))
-MASK = contract.padding_mask((40, 13, 4), 40, left=False)
 
 variants = pytest.mark.parametrize(("model_type", "changes"), VARIANTS.values(), ids=VARIANTS)
 
@@ -64,17 +58,12 @@ def oracle(model_type: str, changes: dict[str, Any], noise: float = 0.2) -> Any:
     if untied:
         model.lm_head.weight = torch.nn.Parameter(0.3 * torch.randn(320, 32))
         model.all_tied_weights_keys.pop("lm_head.weight")
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(noise * torch.randn_like(parameter))
+    parity.add_noise(model, noise)
     return model
 
 
 def from_oracle(folder: Path, theirs: Any, dtype: str = "float32") -> T5:
-    theirs.save_pretrained(folder)
-    model = load_model(folder, device="cpu", dtype=dtype)
-    assert isinstance(model, T5)
-    return model
+    return parity.load_what_transformers_saved(folder, theirs, T5, dtype)
 
 
 @pytest.mark.parametrize("check", contract.ENCODER_DECODER, ids=lambda check: check.__name__)
@@ -88,56 +77,25 @@ def test_logits_and_attentions_equal_those_of_transformers(
     tmp_path: Path, model_type: str, changes: dict[str, Any]
 ) -> None:
     theirs = oracle(model_type, changes)
-    model = from_oracle(tmp_path, theirs)
-    theirs.set_attn_implementation("eager")
-    expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET, output_attentions=True)
-    torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected.logits, atol=1e-4, rtol=1e-5)
-    own: list[Tensor] = []
-    cross: list[Tensor] = []
-    encoder: list[Tensor] = []
-    states = model.encode(SOURCE, attention_mask=MASK, output_attentions=encoder)
-    model.decode(TARGET, states, encoder_mask=MASK, output_attentions=own, output_cross_attentions=cross)
-    for ours, hf in zip(encoder, expected.encoder_attentions, strict=True):
-        torch.testing.assert_close(ours * MASK[:, None, :, None], hf * MASK[:, None, :, None], atol=1e-5, rtol=0)
-    for ours, hf in zip((*own, *cross), (*expected.decoder_attentions, *expected.cross_attentions), strict=True):
-        torch.testing.assert_close(ours, hf, atol=1e-5, rtol=0)
+    parity.assert_same_logits_and_attentions(from_oracle(tmp_path, theirs), theirs, rtol=1e-5)
 
 
 @variants
 def test_bfloat16_logits_equal_those_of_transformers(tmp_path: Path, model_type: str, changes: dict[str, Any]) -> None:
     theirs = oracle(model_type, changes, noise=0.02).to(torch.bfloat16)  # unscaled attention magnifies rounding
-    model = from_oracle(tmp_path, theirs, "bfloat16")
-    with torch.inference_mode():
-        expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits.float()
-        difference = model(SOURCE, TARGET, MASK) - expected
-    assert difference.norm() <= 2e-2 * expected.norm()
+    parity.assert_logits_within_two_percent(from_oracle(tmp_path, theirs, "bfloat16"), theirs)
 
 
 @variants
 def test_transformers_loads_what_is_saved_here(tmp_path: Path, model_type: str, changes: dict[str, Any]) -> None:
     model = from_oracle(tmp_path / "theirs", oracle(model_type, changes))
-    save_checkpoint(tmp_path / "ours", model, tiny_tokenizer())
-    theirs, report = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "ours", dtype="auto", output_loading_info=True)
-    assert not any(report.values()), report
-    assert isinstance(theirs, CLASSES[model_type][1])
-    assert theirs.config.decoder_start_token_id == theirs.generation_config.decoder_start_token_id == 2
-    with torch.inference_mode():
-        expected = theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits
-        torch.testing.assert_close(model(SOURCE, TARGET, MASK), expected, atol=1e-4, rtol=1e-5)
+    parity.assert_transformers_loads_what_is_saved(tmp_path / "ours", model, CLASSES[model_type][1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["t5", "t5 1.1, flan"])
 def test_training_gradients_equal_those_of_transformers(tmp_path: Path, variant: str) -> None:
     theirs = oracle(*VARIANTS[variant])
-    model = from_oracle(tmp_path, theirs)
-    for logits in (
-        model(SOURCE, TARGET, MASK),
-        theirs(SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits,
-    ):
-        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TARGET[:, 1:].flatten()).backward()
-    expected = dict(theirs.named_parameters())
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-4, rtol=1e-3, msg=name)
+    parity.assert_same_gradients(from_oracle(tmp_path, theirs), theirs)
 
 
 def test_the_file_says_whether_the_output_layer_is_tied(tmp_path: Path) -> None:
@@ -219,9 +177,7 @@ def test_initial_weights_follow_mesh_tensorflow(tmp_path: Path) -> None:
 
 @variants
 def test_configs_survive_the_way_to_hugging_face_and_back(model_type: str, changes: dict[str, Any]) -> None:
-    family = family_named(model_type)
-    config = family.from_hf(SHAPE | changes)
-    assert family.from_hf(family.to_hf(config)) == config
+    parity.assert_config_survives_the_way_and_back(model_type, SHAPE | changes)
 
 
 @pytest.mark.parametrize(

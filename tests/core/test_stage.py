@@ -155,6 +155,17 @@ def test_unfinished_work_of_other_settings_is_kept_aside(tmp_path: Path, documen
     assert (tmp_path / "out.1" / "part").exists()
 
 
+def test_an_attempt_that_made_nothing_is_not_kept(tmp_path: Path, documents: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ResourceError):
+        execute(copy, CopyConfig(text="full"), {"documents": documents}, out)
+    (out / "part").unlink()
+    assert {path.name for path in out.iterdir()} == {"stage.json", "log.txt"}
+    execute(copy, CopyConfig(), {"documents": documents}, out)
+    verify_manifest(out)
+    assert not (tmp_path / "out.1").exists()
+
+
 def test_disk_full_in_a_stage(tmp_path: Path, documents: Path) -> None:
     with pytest.raises(ResourceError, match="the disk is full"):
         execute(copy, CopyConfig(text="full"), {"documents": documents}, tmp_path / "out")

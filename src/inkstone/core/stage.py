@@ -169,6 +169,11 @@ def _make_room(out: Path, fingerprint: str) -> None:
             "the folder is not empty and no stage wrote it", where=out, remedy="choose another output folder"
         )
     if has_manifest(out) or _unfinished_fingerprint(out) != fingerprint:
+        if {path.name for path in out.iterdir()} <= {STATE, LOG}:
+            with _locked(out):  # an attempt that failed before it made anything
+                for name in (STATE, LOG):
+                    (out / name).unlink(missing_ok=True)
+            return
         number = 1
         while (aside := out.with_name(f"{out.name}.{number}")).exists():
             number += 1

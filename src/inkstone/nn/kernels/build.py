@@ -16,7 +16,6 @@ _FLAGS = (
 _LONGEST_BUILD_SECONDS = 120
 
 
-@functools.cache
 def load_library(name: str) -> ctypes.CDLL | None:
     """The library made of `<name>.cpp` in this folder; None where it cannot be built or loaded (see `why_not`)."""
     outcome = _outcome(name)

@@ -126,7 +126,7 @@ class _Function(torch.autograd.Function):
         hidden_states, cos, sin = hidden_states.contiguous(), cos.contiguous(), sin.contiguous()
         num_heads, num_kv_heads, head_dim = sizes
         rows = hidden_states.shape[0] * hidden_states.shape[1]
-        intermediate_size = weights[6].shape[0]  # type: ignore[union-attr]
+        intermediate_size = _intermediate_size(weights)
         saved = [
             hidden_states.new_empty(rows, width)
             for width in (
@@ -187,7 +187,7 @@ def _describe(
         torch.get_num_threads(),
         hidden_states.shape[-1],
         *sizes,
-        weights[6].shape[0],  # type: ignore[union-attr]
+        _intermediate_size(weights),
         eps,
         cos.numel() // sizes[2],
         _address(cos),
@@ -196,6 +196,12 @@ def _describe(
         _address(runs),
         *map(_address, weights),
     )
+
+
+def _intermediate_size(weights: Sequence[Tensor | None]) -> int:
+    gate = weights[_WEIGHTS.index("gate")]
+    assert gate is not None
+    return gate.shape[0]
 
 
 def _address(tensor: Tensor | None) -> int | None:

@@ -85,10 +85,17 @@ class Model(nn.Module, ABC):
 class Decoder(Model):
     """A model that predicts the next token; training, evaluation and generation need no more than this."""
 
+    lm_head: nn.Linear
+
     @property
     @abstractmethod
+    def backbone(self) -> nn.Module:
+        """Everything below the output layer; called as `hidden_states` is."""
+
+    @property
     def output_weight(self) -> Tensor:
         """(V, C): multiplied with hidden states it gives logits."""
+        return self.lm_head.weight
 
     @property
     @abstractmethod
@@ -99,7 +106,6 @@ class Decoder(Model):
     def new_cache(self, capacity: int) -> Cache:
         """An empty cache for `capacity` positions."""
 
-    @abstractmethod
     def hidden_states(
         self,
         input_ids: Tensor,
@@ -120,6 +126,15 @@ class Decoder(Model):
             attention_mask: (B, cached + T), 0 at padding, on whichever side.
             output_attentions: a list to which every block appends its attention weights, (B, H, T, cached + T).
         """
+        output: Tensor = self.backbone(
+            input_ids,
+            cache=cache,
+            position_ids=position_ids,
+            segment_ids=segment_ids,
+            attention_mask=attention_mask,
+            output_attentions=output_attentions,
+        )
+        return output
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Hidden states (..., C) → float32 logits (..., V)."""

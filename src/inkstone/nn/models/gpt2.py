@@ -16,9 +16,10 @@ from inkstone.nn.layers.activation import Activation, activation
 from inkstone.nn.layers.attention import attention
 from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.conv1d import Conv1D
+from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.rope import positions
-from inkstone.nn.models.base import Cache, Decoder, ModelConfig
+from inkstone.nn.models.base import Decoder, ModelConfig
 
 
 class GPT2Config(ModelConfig):
@@ -194,23 +195,15 @@ class GPT2LMHeadModel(Decoder):
         """The output layer is the token embedding where the config says so."""
         return {"lm_head.weight": "transformer.wte.weight"} if self.config.tie_word_embeddings else {}
 
-    @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights.
-
-        Matrices are normal with `initializer_range`; those that write into the residual stream are scaled down by
-        `1/sqrt(2 · num_hidden_layers)`, the number of residual layers (Radford et al. 2019, section 2.3). Biases are
-        0, norms 1.
-        """
-        residual_scale = 1 / math.sqrt(2 * self.config.num_hidden_layers)
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-            elif parameter.dim() == 1:
-                parameter.fill_(1.0)
-            else:
-                scale = residual_scale if name.endswith("c_proj.weight") else 1.0
-                parameter.normal_(0.0, self.config.initializer_range * scale, generator=generator)
+        """Draw initial weights: see `init_normal`."""
+        init_normal(
+            self,
+            self.config.initializer_range,
+            generator,
+            residual=("c_proj.weight",),
+            num_hidden_layers=self.config.num_hidden_layers,
+        )
 
     @property
     def context(self) -> int:
@@ -222,27 +215,11 @@ class GPT2LMHeadModel(Decoder):
         return KVCache(self.config.num_hidden_layers, capacity)
 
     @property
+    def backbone(self) -> nn.Module:
+        """Everything below the output layer."""
+        return self.transformer
+
+    @property
     def blocks(self) -> Iterable[nn.Module]:
         """The transformer layers."""
         return self.transformer.h
-
-    @property
-    def output_weight(self) -> Tensor:
-        """(V, C)."""
-        return self.lm_head.weight
-
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        *,
-        cache: Cache | None = None,
-        position_ids: Tensor | None = None,
-        segment_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """As in `Decoder.hidden_states`; positions start again with every segment."""
-        output: Tensor = self.transformer(
-            input_ids, cache, position_ids, segment_ids, attention_mask, output_attentions
-        )
-        return output

@@ -4,7 +4,6 @@ Parameter and config names are Hugging Face's. `model_type` says which of the mo
 Mistral, Qwen2, Qwen3 and SmolLM3 differ in biases, normalized queries and keys, windows, and layers without positions.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
@@ -15,13 +14,14 @@ from torch import Tensor, nn
 from inkstone.nn.kernels import llama_block
 from inkstone.nn.layers.activation import Activation
 from inkstone.nn.layers.cache import KVCache
+from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.mlp import GatedMLP
 from inkstone.nn.layers.norm import RMSNorm
 from inkstone.nn.layers.rope import RotaryEmbedding, positions
 from inkstone.nn.layers.rope_scaling import LongRopeScaling, RopeScaling
 from inkstone.nn.layers.self_attention import Attention
-from inkstone.nn.models.base import Cache, Decoder, ModelConfig
+from inkstone.nn.models.base import Decoder, ModelConfig
 
 LayerType = Literal["full_attention", "sliding_attention"]
 _OPTIONAL_KEYS = frozenset({"attention_bias", "mlp_bias", "sliding_window", "layer_types", "no_rope_layers"})
@@ -120,10 +120,20 @@ class LlamaConfig(ModelConfig):
 class LlamaBlock(nn.Module):
     """One transformer layer, normalized before each part."""
 
+    feed_forward_name: ClassVar[str] = "mlp"
+    """Of the second part, in parameter names."""
+    mlp: nn.Module
+
     def __init__(self, config: LlamaConfig, layer_index: int) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(
+        self.self_attn = self.make_attention(config, layer_index)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.add_module(self.feed_forward_name, self.make_feed_forward(config, layer_index))
+
+    def make_attention(self, config: LlamaConfig, layer_index: int) -> Attention:
+        """The first part."""
+        return Attention(
             config.hidden_size,
             config.num_attention_heads,
             config.num_key_value_heads,
@@ -133,8 +143,10 @@ class LlamaBlock(nn.Module):
             output_bias=config.attention_bias and config.model_type != "qwen2",
             qk_norm_eps=config.rms_norm_eps if config.qk_norm else None,
         )
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp: nn.Module = GatedMLP(
+
+    def make_feed_forward(self, config: LlamaConfig, layer_index: int) -> nn.Module:
+        """The second part."""
+        return GatedMLP(
             config.hidden_size, config.intermediate_size, bias=config.mlp_bias, hidden_act=config.hidden_act
         )
 
@@ -150,7 +162,8 @@ class LlamaBlock(nn.Module):
         hidden_states = hidden_states + self.self_attn(
             self.input_layernorm(hidden_states), rope, mask, cache, output_attentions
         )
-        output: Tensor = hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+        feed_forward: nn.Module = getattr(self, self.feed_forward_name)
+        output: Tensor = hidden_states + feed_forward(self.post_attention_layernorm(hidden_states))
         return output
 
 
@@ -219,6 +232,8 @@ class LlamaForCausalLM(Decoder):
     config: LlamaConfig
     block_class: ClassVar[type[nn.Module]] = LlamaBlock
     """What the model is a stack of; takes the config and the layer's index."""
+    residual_writers: ClassVar[tuple[str, ...]] = ("o_proj.weight", "down_proj.weight")
+    """Endings of the names of the matrices that write into the residual stream."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -232,23 +247,15 @@ class LlamaForCausalLM(Decoder):
         """The output layer is the embedding where the config says so."""
         return {"lm_head.weight": "model.embed_tokens.weight"} if self.config.tie_word_embeddings else {}
 
-    @torch.no_grad()
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights.
-
-        Matrices are normal with `initializer_range`; the two that write into the residual stream are scaled down
-        by `1/sqrt(2 · num_hidden_layers)` (Radford et al. 2019, section 2.3). Biases are 0, norms 1.
-        """
-        residual_scale = 1 / math.sqrt(2 * self.config.num_hidden_layers)
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-            elif parameter.dim() == 1:
-                parameter.fill_(1.0)
-            else:
-                writes_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-                std = self.config.initializer_range * (residual_scale if writes_residual else 1.0)
-                parameter.normal_(0.0, std, generator=generator)
+        """Draw initial weights: see `init_normal`."""
+        init_normal(
+            self,
+            self.config.initializer_range,
+            generator,
+            residual=self.residual_writers,
+            num_hidden_layers=self.config.num_hidden_layers,
+        )
 
     @property
     def context(self) -> int:
@@ -261,6 +268,11 @@ class LlamaForCausalLM(Decoder):
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for `capacity` positions."""
         return KVCache(self.config.num_hidden_layers, capacity)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """Everything below the output layer."""
+        return self.model
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
@@ -278,22 +290,3 @@ class LlamaForCausalLM(Decoder):
             and llama_block.unavailable() is None
         )
         return self.model.fused
-
-    @property
-    def output_weight(self) -> Tensor:
-        """(V, C)."""
-        return self.lm_head.weight
-
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        *,
-        cache: Cache | None = None,
-        position_ids: Tensor | None = None,
-        segment_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """As in `Decoder.hidden_states`."""
-        output: Tensor = self.model(input_ids, cache, position_ids, segment_ids, attention_mask, output_attentions)
-        return output

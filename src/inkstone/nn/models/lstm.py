@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkstone.nn.layers.recurrent import RecurrentCache, Runs, find_runs, run_layer
-from inkstone.nn.models.base import Cache, Decoder, ModelConfig
+from inkstone.nn.models.base import Decoder, ModelConfig
 
 
 class LstmConfig(ModelConfig):
@@ -65,10 +65,16 @@ class LstmModel(nn.Module):
         self,
         input_ids: Tensor,
         cache: RecurrentCache | None = None,
+        position_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
+        output_attentions: list[Tensor] | None = None,
     ) -> Tensor:
-        """Token ids (B, T) → (B, T, C), 0 at padding; arguments as in `Decoder.hidden_states`."""
+        """Token ids (B, T) → (B, T, C), 0 at padding; arguments as in `Decoder.hidden_states`.
+
+        There are no positions, nor any attention to append.
+        """
+        assert cache is None or segment_ids is None, "packed sequences are read whole"
         runs = _runs(input_ids, segment_ids, attention_mask)
         hidden_states = self._drop(self.embed_tokens(input_ids))
         if runs is not None:
@@ -150,27 +156,11 @@ class LstmForCausalLM(Decoder):
         return RecurrentCache(self.config.num_hidden_layers)
 
     @property
+    def backbone(self) -> nn.Module:
+        """Everything below the output layer."""
+        return self.model
+
+    @property
     def blocks(self) -> Iterable[nn.Module]:
         """The layers."""
         return self.model.layers
-
-    @property
-    def output_weight(self) -> Tensor:
-        """(V, C)."""
-        return self.lm_head.weight
-
-    def hidden_states(
-        self,
-        input_ids: Tensor,
-        *,
-        cache: Cache | None = None,
-        position_ids: Tensor | None = None,
-        segment_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        output_attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """As in `Decoder.hidden_states`; there are no positions, nor any attention to append."""
-        assert cache is None or isinstance(cache, RecurrentCache)
-        assert cache is None or segment_ids is None, "packed sequences are read whole"
-        output: Tensor = self.model(input_ids, cache, segment_ids, attention_mask)
-        return output

@@ -3,21 +3,15 @@
 Parameter and config names are those of Hugging Face's `MixtralForCausalLM`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from inkstone.nn.layers.activation import activation
-from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.experts import SparseMLP
-from inkstone.nn.layers.mask import AttentionMask
-from inkstone.nn.layers.norm import RMSNorm
-from inkstone.nn.layers.self_attention import Attention
-from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
+from inkstone.nn.models.llama import LlamaBlock, LlamaConfig, LlamaForCausalLM
 
 
 class MixtralConfig(LlamaConfig):
@@ -61,41 +55,16 @@ class MixtralExpert(nn.Module):
         return output
 
 
-class MixtralBlock(nn.Module):
+class MixtralBlock(LlamaBlock):
     """One transformer layer, normalized before each part."""
 
-    def __init__(self, config: MixtralConfig, layer_index: int) -> None:
-        super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(
-            config.hidden_size,
-            config.num_attention_heads,
-            config.num_key_value_heads,
-            config.head_dim,
-            layer_index=layer_index,
-        )
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.block_sparse_moe = SparseMLP(
-            config.hidden_size,
-            (MixtralExpert(config) for _ in range(config.num_local_experts)),
-            config.num_experts_per_tok,
-            norm_topk_prob=True,
-        )
+    feed_forward_name = "block_sparse_moe"
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        rope: tuple[Tensor, Tensor] | None,
-        mask: AttentionMask,
-        cache: KVCache | None,
-        output_attentions: list[Tensor] | None,
-    ) -> Tensor:
-        """(B, T, C) → (B, T, C)."""
-        hidden_states = hidden_states + self.self_attn(
-            self.input_layernorm(hidden_states), rope, mask, cache, output_attentions
-        )
-        output: Tensor = hidden_states + self.block_sparse_moe(self.post_attention_layernorm(hidden_states))
-        return output
+    def make_feed_forward(self, config: LlamaConfig, layer_index: int) -> nn.Module:
+        """A mixture of experts."""
+        assert isinstance(config, MixtralConfig)
+        experts = (MixtralExpert(config) for _ in range(config.num_local_experts))
+        return SparseMLP(config.hidden_size, experts, config.num_experts_per_tok, norm_topk_prob=True)
 
 
 class MixtralForCausalLM(LlamaForCausalLM):
@@ -103,11 +72,4 @@ class MixtralForCausalLM(LlamaForCausalLM):
 
     config: MixtralConfig
     block_class = MixtralBlock
-
-    @torch.no_grad()
-    def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """As in `LlamaForCausalLM.init_weights`; an expert's `w2` writes into the residual stream."""
-        super().init_weights(generator)
-        for name, parameter in self.named_parameters():
-            if name.endswith(".w2.weight"):
-                parameter.div_(math.sqrt(2 * self.config.num_hidden_layers))
+    residual_writers = ("o_proj.weight", ".w2.weight")

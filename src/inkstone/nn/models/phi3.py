@@ -82,10 +82,15 @@ class Phi3MLP(nn.Module):
 class Phi3Block(LlamaBlock):
     """One transformer layer, normalized before each part."""
 
-    def __init__(self, config: Phi3Config, layer_index: int) -> None:
-        super().__init__(config, layer_index)
-        self.self_attn = Phi3Attention(config, layer_index)
-        self.mlp = Phi3MLP(config)
+    def make_attention(self, config: LlamaConfig, layer_index: int) -> Attention:
+        """With one projection."""
+        assert isinstance(config, Phi3Config)
+        return Phi3Attention(config, layer_index)
+
+    def make_feed_forward(self, config: LlamaConfig, layer_index: int) -> nn.Module:
+        """With one projection for gate and input."""
+        assert isinstance(config, Phi3Config)
+        return Phi3MLP(config)
 
 
 class Phi3ForCausalLM(LlamaForCausalLM):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
+from torch import nn
 
 from inkstone.nn.layers.experts import SparseMLP
 from inkstone.nn.layers.mlp import GatedMLP
@@ -55,19 +56,18 @@ class Qwen3MoeConfig(LlamaConfig):
 
 
 class Qwen3MoeBlock(LlamaBlock):
-    """One transformer layer, normalized before each part, its feed-forward layer dense or a mixture."""
+    """One transformer layer, normalized before each part."""
 
-    def __init__(self, config: Qwen3MoeConfig, layer_index: int) -> None:
-        super().__init__(config, layer_index)
-        if config.has_experts(layer_index):
-            experts = (
-                GatedMLP(config.hidden_size, config.moe_intermediate_size, hidden_act=config.hidden_act)
-                for _ in range(config.num_experts)
-            )
-            mixture = SparseMLP(
-                config.hidden_size, experts, config.num_experts_per_tok, norm_topk_prob=config.norm_topk_prob
-            )
-            self.add_module("mlp", mixture)
+    def make_feed_forward(self, config: LlamaConfig, layer_index: int) -> nn.Module:
+        """A dense layer or, where the config says so, a mixture of experts."""
+        assert isinstance(config, Qwen3MoeConfig)
+        if not config.has_experts(layer_index):
+            return super().make_feed_forward(config, layer_index)
+        experts = (
+            GatedMLP(config.hidden_size, config.moe_intermediate_size, hidden_act=config.hidden_act)
+            for _ in range(config.num_experts)
+        )
+        return SparseMLP(config.hidden_size, experts, config.num_experts_per_tok, norm_topk_prob=config.norm_topk_prob)
 
 
 class Qwen3MoeForCausalLM(LlamaForCausalLM):

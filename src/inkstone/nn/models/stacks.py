@@ -2,14 +2,29 @@
 
 from abc import abstractmethod
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from inkstone.nn.layers.cross_attention import EncoderDecoderCache, source_of
-from inkstone.nn.models.base import Cache, EncoderDecoder
+from inkstone.nn.models.base import Cache, EncoderDecoder, ModelConfig
+
+
+class StackedConfig(ModelConfig):
+    """What the configs of such models have in common."""
+
+    decoder_start_token_id: int = Field(ge=0)
+    """The token with which every target begins."""
 
 
 class StackedEncoderDecoder(EncoderDecoder):
     """An encoder–decoder whose stacks take ids, mask, source, cache and the lists that collect attention weights."""
+
+    config: StackedConfig
+
+    @property
+    def decoder_start_token_id(self) -> int:
+        """The token with which every target begins; the padding token in Marian and T5."""
+        return self.config.decoder_start_token_id
 
     @property
     @abstractmethod

@@ -23,14 +23,13 @@ from inkstone.nn.layers.cross_attention import (
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.norm import RMSNorm
 from inkstone.nn.layers.relative_position import RelativePositionBias
-from inkstone.nn.models.base import ModelConfig
-from inkstone.nn.models.stacks import StackedEncoderDecoder
+from inkstone.nn.models.stacks import StackedConfig, StackedEncoderDecoder
 
 _NAMES = ProjectionNames("q", "k", "v", "o")
 _ACTIVATIONS: Mapping[str, Activation] = {"relu": "relu", "gated-gelu": "gelu_new", "gated-silu": "silu"}
 
 
-class T5Config(ModelConfig):
+class T5Config(StackedConfig):
     """Shape of a T5 model; keys and meanings are Hugging Face's."""
 
     model_type: Literal["t5", "mt5"] = "t5"
@@ -238,11 +237,6 @@ class T5(StackedEncoderDecoder):
     def context(self) -> int:
         """Longest source, and longest target, in tokens."""
         return self.config.n_positions
-
-    @property
-    def decoder_start_token_id(self) -> int:
-        """The token with which every target begins; the padding token in T5."""
-        return self.config.decoder_start_token_id
 
     @property
     def blocks(self) -> Iterable[nn.Module]:

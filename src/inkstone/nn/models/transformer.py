@@ -18,8 +18,7 @@ from inkstone.nn.layers.cross_attention import CrossAttention, EncoderDecoderCac
 from inkstone.nn.layers.embedding import LearnedPositions, SinusoidalPositions
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.rope import positions
-from inkstone.nn.models.base import ModelConfig
-from inkstone.nn.models.stacks import StackedEncoderDecoder
+from inkstone.nn.models.stacks import StackedConfig, StackedEncoderDecoder
 
 
 class Layout(NamedTuple):
@@ -40,7 +39,7 @@ LAYOUTS = {
 }
 
 
-class TransformerConfig(ModelConfig):
+class TransformerConfig(StackedConfig):
     """Shape of an encoder–decoder Transformer; keys and meanings are Hugging Face's."""
 
     model_type: Literal["marian", "bart", "mbart"] = "marian"
@@ -53,7 +52,6 @@ class TransformerConfig(ModelConfig):
     decoder_ffn_dim: int = Field(gt=0)
     max_position_embeddings: int = Field(gt=0)
     """Longest source, and longest target, in tokens."""
-    decoder_start_token_id: int = Field(ge=0)
     decoder_vocab_size: int | None = Field(default=None, gt=0)
     """Of the target language, where it has a vocabulary of its own."""
     share_encoder_decoder_embeddings: bool = True
@@ -253,11 +251,6 @@ class Transformer(StackedEncoderDecoder):
     def context(self) -> int:
         """Longest source, and longest target, in tokens."""
         return self.config.max_position_embeddings
-
-    @property
-    def decoder_start_token_id(self) -> int:
-        """The token with which every target begins; the padding token in Marian."""
-        return self.config.decoder_start_token_id
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
