@@ -102,7 +102,7 @@ def attempt_inkstone(text: Path, work: Path, started: float) -> dict[str, float]
     from inkstone.nn.models.llama import LlamaForCausalLM
     from inkstone.tokenizer import Tokenizer
     from inkstone.train.config import PretrainConfig
-    from inkstone.train.loop import Loop, LoopSettings
+    from inkstone.train.loop import Loop, pretrain_settings
     from inkstone.train.metrics import MetricsLog
     from inkstone.train.objectives.pretrain import Pretrain
 
@@ -118,7 +118,7 @@ def attempt_inkstone(text: Path, work: Path, started: float) -> dict[str, float]
     store = tokenize(corpus.texts("train"), tokenizer, out / "train")
     model = LlamaForCausalLM(config.shape(tokenizer.vocab_size))
     model.init_weights(torch.Generator().manual_seed(config.seed))
-    loop_settings = LoopSettings.choose(config)
+    loop_settings = pretrain_settings(config)
     sequences = PackedSequences(store, config.context_length, config.seed)
     loop = Loop(model, Pretrain(), sequences, loop_settings, out, None)
     ids = np.asarray(tokenizer.encode_plain(next(corpus.texts("valid"))))

@@ -118,7 +118,7 @@ def build_inkstone(size: Size) -> interleave.Steps:
     from inkstone.core.progress import set_quiet
     from inkstone.nn.models.llama import LlamaForCausalLM
     from inkstone.train.cost import RandomSequences
-    from inkstone.train.loop import Loop, LoopSettings
+    from inkstone.train.loop import Loop, pretrain_settings
     from inkstone.train.metrics import MetricsLog
     from inkstone.train.objectives.pretrain import Pretrain
 
@@ -127,7 +127,7 @@ def build_inkstone(size: Size) -> interleave.Steps:
     settings = config(size)
     model = LlamaForCausalLM(shape(size))
     model.init_weights()
-    loop_settings = LoopSettings.choose(settings)
+    loop_settings = pretrain_settings(settings)
     out = Path(tempfile.mkdtemp())
     objective = Pretrain()
     loop = Loop(model, objective, RandomSequences(size.vocab_size, size.context), loop_settings, out, None)

@@ -11,7 +11,7 @@ from inkstone.data.tokens import tokenize
 from inkstone.nn.models.llama import LlamaForCausalLM
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
-from inkstone.train.loop import Loop, LoopSettings
+from inkstone.train.loop import Loop, pretrain_settings
 from inkstone.train.objectives.pretrain import Pretrain
 
 TINY: dict[str, Any] = {
@@ -37,6 +37,6 @@ def tiny_loop(corpus: Path, tokenizer: Tokenizer, out: Path, **changes: Any) -> 
     """A loop over the training split, without evaluation."""
     config = PretrainConfig(**TINY | changes)
     store = tokenize(Corpus(corpus).texts("train"), tokenizer, out / "tokens")
-    settings = LoopSettings.choose(config)
+    settings = pretrain_settings(config)
     examples = PackedSequences(store, config.context_length, config.seed)
     return Loop(tiny_model(config, tokenizer), Pretrain(), examples, settings, out, None)

@@ -15,7 +15,7 @@ from inkstone.nn.models.base import Encoder, EncoderDecoder, Model
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
 from inkstone.train.learning import build_model, equip, learning_of
-from inkstone.train.loop import Loop, LoopSettings
+from inkstone.train.loop import Loop, pretrain_settings
 from inkstone.train.metrics import read_metrics
 from inkstone.train.objectives.experts import PretrainExperts
 from inkstone.train.optim import OptimizerConfig, build_optimizers
@@ -133,7 +133,7 @@ def loop_of(config: PretrainConfig, corpus: Path, tokenizer: Tokenizer, out: Pat
     store = tokenize(Corpus(corpus).texts("train"), tokenizer, out / "tokens")
     examples = learning.examples(PackedSequences(store, learning.length, config.seed))
     model = build_model(config, tokenizer)
-    return Loop(model, learning.objective, examples, LoopSettings.choose(config), out, None)
+    return Loop(model, learning.objective, examples, pretrain_settings(config), out, None)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -266,7 +266,7 @@ def test_only_hidden_tokens_carry_the_loss_of_bert(corpus_folder: Path, tokenize
     loop = loop_of(settings("bert"), corpus_folder, tokenizer, tmp_path)
     batch = loop.objective.collate(loop.examples.batch(0, 4))
     assert batch["input_ids"].shape == (4, 32)
-    assert loop.objective.num_tokens(batch) == 4 * 5
+    assert loop.objective.num_targets(batch) == 4 * 5
     assert isinstance(loop.model, Encoder)
     logits = loop.model(batch["input_ids"])
     expected = sum(
@@ -308,7 +308,7 @@ def test_experts_pay_for_being_unequally_busy_in_training_only(
         trained = loop.objective.loss(loop.model, batch)[0]
         loop.model.eval()
         evaluated = loop.objective.loss(loop.model, batch)[0]
-    tokens = loop.objective.num_tokens(batch)
+    tokens = loop.objective.num_targets(batch)
     assert float(trained - evaluated) == pytest.approx(0.5 * 2 * tokens, rel=1e-3)
 
 

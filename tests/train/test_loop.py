@@ -1,15 +1,18 @@
 import itertools
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from inkstone.core.errors import DivergenceError, InputError, ResourceError
 from inkstone.tokenizer import Tokenizer
 from inkstone.train import guard
 from inkstone.train import state as state_module
 from inkstone.train.metrics import read_metrics
+from inkstone.train.objectives import Batch
 from inkstone.train.state import TrainState
 from tests.train.helpers import tiny_loop
 
@@ -33,7 +36,7 @@ def test_the_step_gradient_is_that_of_the_mean_over_its_tokens(
     corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     loop = tiny_loop(corpus_folder, tokenizer, tmp_path, micro_batch_size=2)
-    loss, read = loop.accumulate_gradient(0)
+    loss, _, read = loop.accumulate_gradient(0)
     accumulated = [parameter.grad.clone() for parameter in loop.parameters if parameter.grad is not None]
     batch = loop.objective.collate(loop.examples.batch(0, 8))
     logits = loop.model(
@@ -97,7 +100,12 @@ def test_a_loss_that_is_not_finite_stops_with_step_batch_and_cause(
 ) -> None:
     loop = tiny_loop(corpus_folder, tokenizer, tmp_path, steps=50)
     real, calls = loop.batch_loss, itertools.count()
-    loop.batch_loss = lambda batch: real(batch) * (float("nan") if next(calls) == 3 else 1)  # type: ignore[method-assign]
+
+    def broken(batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        loss, metrics = real(batch)
+        return loss * (float("nan") if next(calls) == 3 else 1), metrics
+
+    loop.batch_loss = broken  # type: ignore[method-assign]
     with pytest.raises(DivergenceError, match=r"step 4, sequences 24 to 31.*\n?.*not finite.*overflow") as caught:
         loop.run()
     assert caught.value.exit_code == 3
@@ -115,14 +123,14 @@ def test_a_learning_rate_far_too_high_is_named_as_the_cause(
 def test_a_rising_loss_is_noticed_and_a_noisy_one_is_not() -> None:
     model, state = torch.nn.Linear(1, 1), TrainState()
     for step in range(400):
-        guard.check_step(state, 3.0 + 0.8 * (-1) ** step, 1.0, 0.01, range(8), model)
-    rising = (guard.check_step(state, 3.0 + 0.1 * step, 1.0, 0.01, range(8), model) for step in range(100))
+        guard.check_step(state, 3.0 + 0.8 * (-1) ** step, 1.0, 0.01, range(8), model, 1.0)
+    rising = (guard.check_step(state, 3.0 + 0.1 * step, 1.0, 0.01, range(8), model, 1.0) for step in range(100))
     with pytest.raises(DivergenceError, match="diverges"):
         list(rising)
 
 
 def test_too_few_sequences_for_a_step_are_refused(corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"too small for the batch: it holds \d+ sequences, a step needs 4,000"):
+    with pytest.raises(InputError, match=r"too little data for the batch: \d+ sequences, and a step needs 4,000"):
         tiny_loop(corpus_folder, tokenizer, tmp_path, batch_size=4000)
 
 

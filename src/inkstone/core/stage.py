@@ -42,6 +42,8 @@ class Stage(Generic[C]):
     config: type[C]
     run: Callable[[C, Mapping[str, Path], Path], Summary]
     inputs: tuple[str, ...] = ()
+    optional_inputs: tuple[str, ...] = ()
+    """Inputs that need not be given; `run` finds no such key then."""
     help: str = ""
     version: int = 1
     sources: Callable[[C], Iterable[Path]] | None = None
@@ -65,6 +67,7 @@ def stage(
     name: str,
     *,
     inputs: tuple[str, ...] = (),
+    optional_inputs: tuple[str, ...] = (),
     version: int = 1,
     sources: Callable[[C], Iterable[Path]] | None = None,
     plan: Callable[[C, Mapping[str, Path]], Mapping[str, Any]] | None = None,
@@ -74,7 +77,7 @@ def stage(
     def decorate(run: Callable[[C, Mapping[str, Path], Path], Summary]) -> Stage[C]:
         config = get_type_hints(run)["config"]
         summary_line = (inspect.getdoc(run) or "").partition("\n")[0]
-        return Stage(name, config, run, inputs, summary_line, version, sources, plan)
+        return Stage(name, config, run, inputs, optional_inputs, summary_line, version, sources, plan)
 
     return decorate
 
@@ -136,15 +139,17 @@ def identify(
     for name in stage.inputs:
         if name not in inputs:
             raise ConfigError(f"the input {name!r} is not given", where=stage.name, remedy=f"give the folder of {name}")
+    known = (*stage.inputs, *stage.optional_inputs)
     for name in inputs:
-        if name not in stage.inputs:
-            raise ConfigError(f"unknown input {name!r}", where=stage.name, remedy=suggestion(name, stage.inputs))
+        if name not in known:
+            raise ConfigError(f"unknown input {name!r}", where=stage.name, remedy=suggestion(name, known))
     records = {
         name: InputRecord(path=str(Path(path).resolve()), digest=digest_input(path)) for name, path in inputs.items()
     }
     paths = stage.sources(config) if stage.sources else ()
     sources = record_sources(paths, _known_sources(out))
-    settings = config.model_dump(mode="json")
+    # Without defaults: a setting that is added leaves finished work valid; a changed default asks for a new version.
+    settings = config.model_dump(mode="json", exclude_defaults=True)
     return records, sources, compute_fingerprint(stage.name, stage.version, settings, records, sources)
 
 

@@ -64,7 +64,7 @@ def evaluate_restoration(
         ):
             for index in range(packed.per_epoch):
                 batch = learning.objective.collate(examples.batch(index, 1))
-                counts.append(learning.objective.num_tokens(batch))
+                counts.append(learning.objective.num_targets(batch))
                 batch = {name: value.to(model.device) for name, value in batch.items()}
                 losses.append(float(learning.objective.loss(model, batch)[0]))
                 bar.update(1)

@@ -196,11 +196,12 @@ def _parse_step(file: RecipeFile, name: str, path: Path) -> Step:
         stage: Stage[Any] = lookup("stages", uses)
     except ConfigError as error:
         raise ConfigError(error.cause, where=f"{where}.uses", remedy=error.remedy) from error
-    known = [*stage.inputs, *stage.config.model_fields]
+    known = [*stage.inputs, *stage.optional_inputs, *stage.config.model_fields]
     for key in values:
         if key not in known:
             raise ConfigError(f"unknown key {key!r}", where=where, remedy=suggestion(key, known))
-    inputs = {key: _parse_input(where, key, values.pop(key, None)) for key in stage.inputs}
+    given = [*stage.inputs, *(key for key in stage.optional_inputs if values.get(key) is not None)]
+    inputs = {key: _parse_input(where, key, values.pop(key, None)) for key in given}
     _refuse_references(values, where)
     if file.seed is not None and "seed" in stage.config.model_fields:
         values.setdefault("seed", file.seed)

@@ -28,6 +28,7 @@ def stage_command(stage: Stage[Any]) -> Callable[..., None]:
     def command(**flags: Any) -> None:
         out, as_json = Path(flags.pop("out")), flags.pop("json", False)
         inputs = {name: flags.pop(name) for name in stage.inputs}
+        inputs |= {name: path for name in stage.optional_inputs if (path := flags.pop(name, None)) is not None}
         config = parse_config(stage.config, flags, where=f"inkstone {stage.name}")
         result = StepResult(stage.name, out, execute(stage, config, inputs, out))
         if as_json:
@@ -43,6 +44,10 @@ def stage_command(stage: Stage[Any]) -> Callable[..., None]:
 
 def _parameters(stage: Stage[Any]) -> list[inspect.Parameter]:
     inputs = [_flag(name, Path, f"Folder of the {name}.", "Inputs and output") for name in stage.inputs]
+    optional = [
+        _flag(name, Path | None, f"Folder of the {name}, if any.", "Inputs and output", default=None)
+        for name in stage.optional_inputs
+    ]
     out = _flag("out", Path, "Folder that the stage writes; it gets a manifest.", "Inputs and output")
     settings = [_setting(name, field) for name, field in stage.config.model_fields.items()]
     settings.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
@@ -50,6 +55,7 @@ def _parameters(stage: Stage[Any]) -> list[inspect.Parameter]:
         *inputs,
         out,
         *settings,
+        *optional,
         _flag("json", bool, "Print the result as JSON.", "Inputs and output", default=False),
     ]
 

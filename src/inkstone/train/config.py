@@ -1,4 +1,4 @@
-"""Settings of a pretraining run."""
+"""Settings of training, and of pretraining."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -59,14 +59,6 @@ class NoiseConfig(Config):
 class LoopConfig(Config):
     """How a model is trained, whatever the objective."""
 
-    steps: int = Field(default=1000, gt=0)
-    """Optimizer steps."""
-    batch_size: int | None = Field(default=None, gt=0)
-    """Sequences of a step; by default chosen from depth."""
-    micro_batch_size: int | None = Field(default=None, gt=0)
-    """Sequences computed at a time; a divisor of batch_size, by default 2,048 tokens on a CPU, 32,768 elsewhere."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Highest learning rate; by default chosen from depth and optimizer."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How gradients become updates."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -98,6 +90,14 @@ class LoopConfig(Config):
 class PretrainConfig(LoopConfig):
     """Settings of the stage `pretrain`."""
 
+    steps: int = Field(default=1000, gt=0)
+    """Optimizer steps."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Sequences of a step; by default chosen from depth."""
+    micro_batch_size: int | None = Field(default=None, gt=0)
+    """Sequences computed at a time; a divisor of batch_size, by default 2,048 tokens on a CPU, 32,768 elsewhere."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Highest learning rate; by default chosen from depth and optimizer."""
     depth: int = Field(default=4, gt=0)
     """The one dial: blocks of the model. Width, attention heads, learning rate and batch follow from it."""
     model: ShapeConfig = ShapeConfig()
@@ -153,7 +153,7 @@ class PretrainConfig(LoopConfig):
         """
         batch_size = self.chosen_batch_size()
         if self.micro_batch_size is None:
-            most = max(1, (_CPU_TOKENS if device_type == "cpu" else _GPU_TOKENS) // self.context_length)
+            most = max(1, most_tokens(device_type) // self.context_length)
             return max(size for size in range(1, min(batch_size, most) + 1) if batch_size % size == 0)
         if batch_size % self.micro_batch_size:
             raise ConfigError(
@@ -166,6 +166,11 @@ class PretrainConfig(LoopConfig):
     def chosen_learning_rate(self) -> float:
         """The highest learning rate: falls with the square root of depth, unless set."""
         return self.learning_rate or _LEARNING_RATE_AT_4[self.optimizer.name] * (4 / self.depth) ** 0.5
+
+
+def most_tokens(device_type: str) -> int:
+    """Tokens computed at a time unless a recipe says otherwise."""
+    return _CPU_TOKENS if device_type == "cpu" else _GPU_TOKENS
 
 
 _ANY_VOCABULARY = 8

@@ -16,7 +16,7 @@ from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
 from inkstone.train.learning import Learning, build_model, equip, learning_of
-from inkstone.train.loop import Loop, LoopSettings
+from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
 
 _ASSUMED_VOCABULARY = 8192
 _TIMED_STEPS = 3
@@ -27,20 +27,21 @@ def estimate(config: PretrainConfig, inputs: Mapping[str, Path]) -> dict[str, An
     """Parameters, memory, disk, tokens and seconds of a pretraining run, from a few timed steps on random tokens."""
     tokenizer, known = _tokenizer(inputs, config)
     tune_allocator()
-    settings = LoopSettings.choose(config)
+    settings = pretrain_settings(config)
     model = build_model(config, tokenizer)
     parameters = model.num_parameters()
+    micro_batch_size = config.chosen_micro_batch_size(settings.device.type)
     seconds = _seconds_per_step(model.to(settings.device), learning_of(config, tokenizer), settings)
     tokens = config.steps * settings.batch_size * config.context_length
     rows = {} if known else {"vocabulary": f"assumed {tokenizer.vocab_size:,}: the tokenizer is not trained yet"}
     return {
         "parameters": parameters,
         "tokens": tokens,
-        "memory_bytes": memory_bytes(parameters, tokenizer.vocab_size, config, settings.micro_batch_size),
+        "memory_bytes": memory_bytes(parameters, tokenizer.vocab_size, config, micro_batch_size),
         "disk_bytes": parameters * 4 * (1 + 2 * (1 + _OPTIMIZER_VALUES[config.optimizer.name])),
         "seconds": seconds * config.steps,
         "tokens_per_second": round(settings.batch_size * config.context_length / seconds),
-        "batch": f"{settings.batch_size} × {config.context_length} tokens, {settings.micro_batch_size} at a time",
+        "batch": f"{settings.batch_size} × {config.context_length} tokens, {micro_batch_size} at a time",
         "learning_rate": settings.learning_rate,
         "dtype": str(settings.dtype).removeprefix("torch."),
         **rows,

@@ -9,17 +9,22 @@ from inkstone.core.errors import DivergenceError
 from inkstone.train.state import TrainState
 
 _SMOOTHING = 0.95
-_ALLOWED_RISE = 1.0
-"""Nats by which the smoothed loss may lie above its lowest value."""
 
 
 def check_step(
-    state: TrainState, loss: float, gradient_norm: float, learning_rate: float, sequences: range, model: nn.Module
+    state: TrainState,
+    loss: float,
+    gradient_norm: float,
+    learning_rate: float,
+    sequences: range,
+    model: nn.Module,
+    allowed_rise: float,
 ) -> None:
     """Follow the loss of the step about to be applied; called before the weights change.
 
     Raises:
-        DivergenceError: the loss or the gradient is not finite, or the smoothed loss has risen by more than a nat.
+        DivergenceError: the loss or the gradient is not finite, or the smoothed loss has risen by more than
+            `allowed_rise`.
     """
     where = f"step {state.step + 1}, sequences {sequences.start} to {sequences.stop - 1}"
     if not math.isfinite(loss) or not math.isfinite(gradient_norm):
@@ -33,7 +38,7 @@ def check_step(
     state.smoothed_loss = _SMOOTHING * previous + (1 - _SMOOTHING) * loss
     lowest = state.smoothed_loss if state.lowest_smoothed_loss is None else state.lowest_smoothed_loss
     state.lowest_smoothed_loss = min(lowest, state.smoothed_loss)
-    if state.smoothed_loss > state.lowest_smoothed_loss + _ALLOWED_RISE:
+    if state.smoothed_loss > state.lowest_smoothed_loss + allowed_rise:
         raise DivergenceError(
             f"the loss diverges: {state.smoothed_loss:.3f} on average, after {state.lowest_smoothed_loss:.3f}; "
             "most likely the learning rate is too high",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,7 +17,8 @@ from inkstone.train.config import LoopConfig, PretrainConfig
 from inkstone.train.guard import check_step
 from inkstone.train.interrupt import Interrupts
 from inkstone.train.metrics import MetricsLog
-from inkstone.train.objectives import Batch, Objective
+from inkstone.train.micro_batches import Split, by_count
+from inkstone.train.objectives import Batch, Objective, num_tokens
 from inkstone.train.optim import build_optimizers, clip_gradient, set_learning_rate
 from inkstone.train.precision import autocast, compile_blocks, missing_compiler
 from inkstone.train.schedule import learning_rate_factor
@@ -44,38 +45,41 @@ class LoopSettings:
     """A `LoopConfig` with everything chosen."""
 
     config: LoopConfig
+    steps: int
     batch_size: int
-    micro_batch_size: int
+    split: Split
+    """How the examples of a step are divided among micro-batches."""
     learning_rate: float
     device: torch.device
     dtype: torch.dtype
 
-    @classmethod
-    def choose(cls, config: PretrainConfig) -> "LoopSettings":
-        """What `config` leaves open, chosen for its depth and this machine.
-
-        Raises:
-            ConfigError: a setting is impossible, here or at all.
-        """
-        device = resolve_device(config.device)
-        return cls(
-            config.model_copy(update={"compile": config.compile and config.architecture.compiles}),
-            config.chosen_batch_size(),
-            config.chosen_micro_batch_size(device.type),
-            config.chosen_learning_rate(),
-            device,
-            resolve_dtype(config.dtype, device),
-        )
-
     @property
     def eval_every(self) -> int:
         """Steps between evaluations."""
-        return self.config.eval_every or max(1, self.config.steps // 10)
+        return self.config.eval_every or max(1, self.steps // 10)
 
     @property
     def checkpoint_every(self) -> int:
         """Steps between checkpoints."""
-        return self.config.checkpoint_every or max(1, self.config.steps // 10)
+        return self.config.checkpoint_every or max(1, self.steps // 10)
+
+
+def pretrain_settings(config: PretrainConfig) -> LoopSettings:
+    """What `config` leaves open, chosen for its depth and this machine.
+
+    Raises:
+        ConfigError: a setting is impossible, here or at all.
+    """
+    device = resolve_device(config.device)
+    return LoopSettings(
+        config.model_copy(update={"compile": config.compile and config.architecture.compiles}),
+        config.steps,
+        config.chosen_batch_size(),
+        by_count(config.chosen_micro_batch_size(device.type)),
+        config.chosen_learning_rate(),
+        device,
+        resolve_dtype(config.dtype, device),
+    )
 
 
 @dataclass
@@ -84,6 +88,8 @@ class _Interval:
 
     loss: float = 0.0
     gradient_norm: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the objective, each a mean over the targets of a step."""
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
@@ -115,9 +121,9 @@ class Loop(Generic[E]):
     ) -> None:
         if examples.per_epoch < settings.batch_size:
             raise InputError(
-                f"the corpus is too small for the batch: it holds {examples.per_epoch:,} sequences, "
-                f"a step needs {settings.batch_size:,}",
-                remedy="add text, or lower batch_size or context_length",
+                f"there is too little data for the batch: {examples.per_epoch:,} sequences, "
+                f"and a step needs {settings.batch_size:,}",
+                remedy="add data, or lower batch_size or the length of the sequences",
             )
         self.model, self.objective, self.examples = model, objective, examples
         self.settings, self.out, self.evaluate = settings, out, evaluate
@@ -134,7 +140,8 @@ class Loop(Generic[E]):
             DivergenceError: the loss is not finite or rises.
             KeyboardInterrupt: interrupted; a checkpoint of the last step was written.
         """
-        steps, settings = self.settings.config.steps, self.settings
+        settings = self.settings
+        steps = settings.steps
         if self.state.step:
             say(f"going on after step {self.state.step:,} of {steps:,}")
         with (
@@ -157,13 +164,12 @@ class Loop(Generic[E]):
         """One optimizer step; returns what to show of it."""
         began = time.perf_counter()
         state, settings = self.state, self.settings
-        rate = settings.learning_rate * learning_rate_factor(
-            settings.config.schedule, state.step, settings.config.steps
-        )
+        rate = settings.learning_rate * learning_rate_factor(settings.config.schedule, state.step, settings.steps)
         start = state.step * settings.batch_size
-        loss, read = self.accumulate_gradient(start)
+        loss, metrics, read = self.accumulate_gradient(start)
         gradient_norm = float(clip_gradient(self.parameters, settings.config.optimizer.grad_clip))
-        check_step(state, loss, gradient_norm, rate, range(start, start + settings.batch_size), self.model)
+        sequences = range(start, start + settings.batch_size)
+        check_step(state, loss, gradient_norm, rate, sequences, self.model, self.objective.allowed_rise)
         set_learning_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -172,41 +178,42 @@ class Loop(Generic[E]):
         state.tokens += read
         seconds = time.perf_counter() - began
         state.seconds += seconds
-        self._count(loss, gradient_norm, read, seconds)
-        if state.step % settings.config.log_every == 0 or state.step in (1, settings.config.steps):
+        self._count(loss, gradient_norm, metrics, read, seconds)
+        if state.step % settings.config.log_every == 0 or state.step in (1, settings.steps):
             self._log(log, rate)
         return {"loss": loss, "tokens_per_s": read / seconds}
 
-    def accumulate_gradient(self, start: int) -> tuple[float, int]:
+    def accumulate_gradient(self, start: int) -> tuple[float, dict[str, float], int]:
         """Gradient of the mean loss over a step's examples, micro-batch by micro-batch.
 
         Returns:
-            The loss in nats per token, and the tokens read.
+            The loss and the objective's metrics, means over the targets, and the tokens read.
         """
         settings = self.settings
-        batches = [
-            self.objective.collate(self.examples.batch(first, settings.micro_batch_size))
-            for first in range(start, start + settings.batch_size, settings.micro_batch_size)
-        ]
-        num_tokens = sum(self.objective.num_tokens(batch) for batch in batches)
-        if num_tokens == 0:
+        examples = self.examples.batch(start, settings.batch_size)
+        batches = [self.objective.collate(part) for part in settings.split(examples)]
+        num_targets = sum(self.objective.num_targets(batch) for batch in batches)
+        if num_targets == 0:
             raise InputError(
                 "no token of this step carries loss", where=f"sequences from {start}", remedy="look at the data"
             )
-        total = 0.0
+        total, metrics = 0.0, dict[str, float]()
         for batch in batches:
-            loss = self.batch_loss(batch) / num_tokens
+            summed, summed_metrics = self.batch_loss(batch)
+            loss = summed / num_targets
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        return total, sum(batch["input_ids"].numel() for batch in batches)
+            for name, value in summed_metrics.items():
+                metrics[name] = metrics.get(name, 0.0) + float(value) / num_targets
+        return total, metrics, sum(map(num_tokens, batches))
 
-    def batch_loss(self, batch: Batch) -> Tensor:
-        """Loss of one micro-batch, summed over its tokens."""
+    def batch_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Loss and metrics of one micro-batch, summed over its targets."""
         settings = self.settings
         if settings.device.type != "cpu":
             batch = {name: value.to(settings.device, non_blocking=True) for name, value in batch.items()}
         with autocast(settings.device, settings.dtype):
-            return self.objective.loss(self.model, batch)[0]
+            return self.objective.loss(self.model, batch)
 
     def _evaluate(self, log: MetricsLog, bar: Bar) -> None:
         assert self.evaluate is not None
@@ -232,9 +239,11 @@ class Loop(Generic[E]):
         log.flush()
         save_state(self.out / "checkpoints" / "last", self.state, self.model, self.optimizers)
 
-    def _count(self, loss: float, gradient_norm: float, tokens: int, seconds: float) -> None:
+    def _count(self, loss: float, gradient_norm: float, metrics: dict[str, float], tokens: int, seconds: float) -> None:
         interval = self._interval
         interval.loss += loss
+        for name, value in metrics.items():
+            interval.metrics[name] = interval.metrics.get(name, 0.0) + value
         interval.gradient_norm += gradient_norm
         interval.steps += 1
         interval.tokens += tokens
@@ -246,6 +255,7 @@ class Loop(Generic[E]):
             self.state.step,
             loss=interval.loss / interval.steps,
             gradient_norm=interval.gradient_norm / interval.steps,
+            **{name: value / interval.steps for name, value in interval.metrics.items()},
             learning_rate=learning_rate,
             tokens=self.state.tokens,
             tokens_per_s=round(interval.tokens / interval.seconds, 1),

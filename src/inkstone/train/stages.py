@@ -1,4 +1,4 @@
-"""The stage `pretrain`: a corpus and a tokenizer in, a model folder out."""
+"""The stages of training: folders in, a model folder out."""
 
 import math
 import time
@@ -16,11 +16,16 @@ from inkstone.data.packing import PackedSequences
 from inkstone.data.tokens import TokenStore, tokenize
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
+from inkstone.train.config_align import AlignConfig
+from inkstone.train.config_distill import DistillConfig
+from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.cost import estimate
 from inkstone.train.learning import Learning, build_model, equip, learning_of
-from inkstone.train.loop import Loop, LoopSettings
+from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
+from inkstone.train.method import method_named
 from inkstone.train.metrics import LOSS_CURVE, read_metrics
 from inkstone.train.state import copy_parameters
+from inkstone.train.teach import teach
 from inkstone.train.validation import ValidationLoss
 
 
@@ -32,7 +37,7 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     tokenizer = equip(Tokenizer.load(inputs["tokenizer"]), config)
     corpus = Corpus(inputs["corpus"])
     train_store = _tokens(corpus, "train", tokenizer, out)
-    settings = LoopSettings.choose(config)
+    settings = pretrain_settings(config)
     model = build_model(config, tokenizer)
     model.to(settings.device)
     learning = learning_of(config, tokenizer)
@@ -58,6 +63,24 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     }
 
 
+@stage("finetune", inputs=("model", "data"), optional_inputs=("replay",))
+def finetune(config: FinetuneConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Teach a model a job by examples of it."""
+    return teach(method_named(config.method, "finetune"), config, inputs, out)
+
+
+@stage("align", inputs=("model", "data"), optional_inputs=("reward", "replay"))
+def align(config: AlignConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Teach a model what is preferred."""
+    return teach(method_named(config.method, "align"), config, inputs, out)
+
+
+@stage("distill", inputs=("model", "teacher", "data"), optional_inputs=("replay",))
+def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
+    """Teach a model to answer as a larger one does."""
+    return teach(method_named("distill", "distill"), config, inputs, out)
+
+
 def _tokens(corpus: Corpus, split: Any, tokenizer: Tokenizer, out: Path) -> TokenStore:
     return tokenize(corpus.texts(split), tokenizer, out / "tokens" / split, total=corpus.num_documents(split))
 
@@ -69,14 +92,17 @@ def _validation(
         say("the corpus has no validation text: the last weights become the model")
         return None
     store = _tokens(corpus, "valid", tokenizer, out)
-    config = loop.settings.config
+    settings = loop.settings
+    config = settings.config
     try:
         examples = learning.examples(PackedSequences(store, learning.length, config.seed))
     except InputError:
         say(f"the validation text has only {store.num_tokens:,} tokens, less than one sequence: training without it")
         return None
-    num_examples = config.eval_tokens // learning.length
-    return ValidationLoss(examples, learning.objective, loop.batch_loss, loop.settings.micro_batch_size, num_examples)
+    count = max(1, min(examples.per_epoch, config.eval_tokens // learning.length))
+    size = len(settings.split(range(settings.batch_size))[0])  # batches of another size would be compiled anew
+    count = max(count // size * size, min(count, size))
+    return ValidationLoss(examples.batch(0, count), learning.objective, loop.batch_loss, settings.split)
 
 
 def _last_valid_loss(rows: list[dict[str, Any]]) -> float | None:

@@ -1,48 +1,46 @@
 """Validation loss during training, on a budget."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from inkstone.train.micro_batches import Split
 from inkstone.train.objectives import Batch, Objective
 
-if TYPE_CHECKING:
-    from inkstone.train.loop import Examples
+E = TypeVar("E")
 
 
 class ValidationLoss:
-    """Mean loss over the same first examples of the validation split, at every call.
+    """Mean loss over the same examples, at every call.
 
     Args:
-        examples: of the validation split; `per_epoch` of them are all there is.
+        examples: of the validation split.
         objective: the one trained.
-        batch_loss: summed loss of a batch under the loop's device and dtype.
-        batch_size: examples computed at a time, and the unit of the budget (another size would be compiled anew).
-        num_examples: the budget.
+        batch_loss: summed loss and metrics of a batch under the loop's device and dtype.
+        split: how the examples are divided among batches.
     """
 
     def __init__(
         self,
-        examples: "Examples[Any]",
-        objective: Objective[Any],
-        batch_loss: Callable[[Batch], Tensor],
-        batch_size: int,
-        num_examples: int,
+        examples: Sequence[E],
+        objective: Objective[E],
+        batch_loss: Callable[[Batch], tuple[Tensor, dict[str, Any]]],
+        split: Split,
     ) -> None:
-        count = max(1, min(examples.per_epoch, num_examples))
-        count = max(count // batch_size * batch_size, min(count, batch_size))
-        self._batches = [
-            objective.collate(examples.batch(start, min(batch_size, count - start)))
-            for start in range(0, count, batch_size)
-        ]
-        self._num_tokens = sum(objective.num_tokens(batch) for batch in self._batches)
+        self._batches = [objective.collate(part) for part in split(examples)]
+        self._num_targets = sum(objective.num_targets(batch) for batch in self._batches)
         self._batch_loss = batch_loss
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
-        """The metric `valid_loss`, in nats per token."""
+        """`valid_loss`, and every metric of the objective as `valid_…`: means over the targets."""
         # Gradients stay enabled so that compiled blocks are not compiled a second time for inference.
         model.eval()
-        total = sum(float(self._batch_loss(batch).detach()) for batch in self._batches)
+        sums = {"valid_loss": 0.0}
+        for batch in self._batches:
+            loss, metrics = self._batch_loss(batch)
+            sums["valid_loss"] += float(loss.detach())
+            for name, value in metrics.items():
+                sums[f"valid_{name}"] = sums.get(f"valid_{name}", 0.0) + float(value)
         model.train()
-        return {"valid_loss": total / self._num_tokens}
+        return {name: value / self._num_targets for name, value in sums.items()}

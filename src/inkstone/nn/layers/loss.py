@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 IGNORED = -100
 """Label of a position that carries no loss."""
@@ -72,3 +73,39 @@ def _loss_and_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     gradient.scatter_add_(-1, targets, gradient.new_full((), -1.0).expand(targets.shape))
     gradient.mul_(counted.unsqueeze(-1))
     return loss, gradient.to(logits.dtype)
+
+
+def linear_log_probabilities(hidden_states: Tensor, weight: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
+    """`log softmax(hidden_states · weightᵀ / temperature)` at `labels`, in nats; differentiable.
+
+    With a large vocabulary the logits are made chunk by chunk, and once more in the backward pass.
+
+    Args:
+        hidden_states: (N, C).
+        weight: (V, C), the output layer's.
+        labels: (N,), -100 where nothing is asked: the result is 0 there.
+        temperature: greater than 0.
+
+    Returns:
+        Float32 (N,).
+    """
+    chunk = max(1, _CHUNK_LOGITS // weight.shape[0])
+    if hidden_states.shape[0] <= chunk:
+        return _log_probabilities(hidden_states, weight, labels, temperature)
+    parts = [
+        checkpoint(
+            _log_probabilities,
+            hidden_states[start : start + chunk],
+            weight,
+            labels[start : start + chunk],
+            temperature,
+            use_reentrant=False,
+        )
+        for start in range(0, hidden_states.shape[0], chunk)
+    ]
+    return torch.cat(parts)
+
+
+def _log_probabilities(hidden_states: Tensor, weight: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    logits = F.linear(hidden_states, weight).float() / temperature
+    return -F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")

@@ -1,33 +1,44 @@
-"""The contract between the training loop and what it trains."""
+"""What an objective is: it makes batches of examples and losses of batches."""
 
+import math
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor
 
-Batch = dict[str, Tensor]
-"""Tensors by name; the first dimension of each is B."""
 Example_contra = TypeVar("Example_contra", contravariant=True)
+Batch = dict[str, Tensor]
 
 
 class Objective(Protocol[Example_contra]):
-    """What a model is trained to do.
+    """A way to learn. The loop divides by the targets of a whole step, so that micro-batches change nothing.
 
-    The loop divides the summed loss by the tokens that carry one in the whole step, so that a batch of 8 and
-    8 accumulated batches of 1 give the same gradient.
+    A target is what carries loss: a token, a labeled text, a pair …
     """
 
+    allowed_rise: ClassVar[float] = 1.0
+    """How far the smoothed loss may lie above its lowest value before a run counts as diverged."""
+
     def collate(self, examples: Sequence[Example_contra]) -> Batch:
-        """Examples → one batch."""
+        """Examples → named tensors, `input_ids` (B, T) among them."""
         ...
 
-    def num_tokens(self, batch: Batch) -> int:
-        """Tokens of the batch that carry loss."""
+    def num_targets(self, batch: Batch) -> int:
+        """Targets of the batch."""
         ...
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """The loss summed over the batch's tokens, a float32 scalar, and further metrics to log.
-
-        `model` is of the kind that the objective is for: a decoder, an encoder with a head …
-        """
+        """Loss summed over the targets, a float32 scalar, and metrics, each summed over them too."""
         ...
+
+
+def num_tokens(batch: Batch) -> int:
+    """Tokens of a batch that are no padding."""
+    if "sequence_ids" in batch:
+        return int((batch["sequence_ids"] >= 0).sum())
+    masks = [batch[name] for name in ("attention_mask", "decoder_mask") if name in batch]
+    return sum(int(mask.sum()) for mask in masks) if masks else batch["input_ids"].numel()
+
+
+NEVER_DIVERGES = math.inf
+"""`allowed_rise` of objectives whose loss says nothing by its height, such as a policy gradient's."""

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from inkstone.data.span_corruption import CorruptedText
 from inkstone.nn.models.base import EncoderDecoder
-from inkstone.train.objectives.base import Batch
+from inkstone.train.objectives.base import Batch, Objective
 
 
-class Denoising:
+class Denoising(Objective[CorruptedText]):
     """Minus the log-likelihood of each token that the decoder is to write (Raffel et al. 2019, arXiv:1910.10683)."""
 
     def collate(self, examples: Sequence[CorruptedText]) -> Batch:
@@ -23,7 +23,7 @@ class Denoising:
             for name in CorruptedText._fields
         }
 
-    def num_tokens(self, batch: Batch) -> int:
+    def num_targets(self, batch: Batch) -> int:
         """All that the decoder writes, sentinels too."""
         return batch["labels"].numel()
 

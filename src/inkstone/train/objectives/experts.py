@@ -32,4 +32,4 @@ class PretrainExperts(Pretrain):
         with collect_router_logits(model) as router_logits:
             loss, metrics = super().loss(model, batch)
         balance = load_balancing_loss(router_logits, self._num_experts_per_tok)
-        return loss + self._coefficient * self.num_tokens(batch) * balance, metrics
+        return loss + self._coefficient * self.num_targets(batch) * balance, metrics

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from inkstone.data.masking import MaskedSequence
 from inkstone.nn.layers.loss import IGNORED
 from inkstone.nn.models.masked_lm import MaskedLM
-from inkstone.train.objectives.base import Batch
+from inkstone.train.objectives.base import Batch, Objective
 
 
-class MaskedLanguageModeling:
+class MaskedLanguageModeling(Objective[MaskedSequence]):
     """Minus the log-likelihood of each hidden token (Devlin et al. 2018, arXiv:1810.04805, section 3.1).
 
     There is no next-sentence prediction: Liu et al. 2019 (arXiv:1907.11692), section 4.2, found none better.
@@ -27,7 +27,7 @@ class MaskedLanguageModeling:
             for name in MaskedSequence._fields
         }
 
-    def num_tokens(self, batch: Batch) -> int:
+    def num_targets(self, batch: Batch) -> int:
         """Hidden tokens."""
         return int((batch["labels"] != IGNORED).sum())
 

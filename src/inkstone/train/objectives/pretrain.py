@@ -10,10 +10,10 @@ from torch import Tensor
 from inkstone.data.packing import PackedSequence
 from inkstone.nn.layers.loss import IGNORED, linear_cross_entropy
 from inkstone.nn.models.base import Decoder
-from inkstone.train.objectives.base import Batch
+from inkstone.train.objectives.base import Batch, Objective
 
 
-class Pretrain:
+class Pretrain(Objective[PackedSequence]):
     """Causal language modeling: minus the log-likelihood of each next token of the same document."""
 
     def collate(self, examples: Sequence[PackedSequence]) -> Batch:
@@ -26,7 +26,7 @@ class Pretrain:
         names = PackedSequence._fields if packed else ("input_ids", "labels")
         return {name: torch.from_numpy(np.stack([getattr(example, name) for example in examples])) for name in names}
 
-    def num_tokens(self, batch: Batch) -> int:
+    def num_targets(self, batch: Batch) -> int:
         """Labels that are not ignored."""
         return int((batch["labels"] != IGNORED).sum())
 

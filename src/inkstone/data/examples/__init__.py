@@ -1,0 +1,1 @@
+"""Supervised examples: what a model is taught from, whatever the file they come in."""

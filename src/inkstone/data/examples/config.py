@@ -1,0 +1,21 @@
+"""How files of examples are read."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from inkstone.core.config import Config
+
+
+class ExamplesConfig(Config):
+    """How rows become examples."""
+
+    format: str = "auto"
+    """Name of a format (chat, completion, labels, spans, questions, pairs, preferences, judged, problems, text);
+    auto: the one of the wanted kind that has the file's columns."""
+    columns: Mapping[str, str | int] = Field(default_factory=dict)
+    """Our column → the file's: `{source: en, target: zh}`. Numbers count the columns of a file without a header from
+    0."""
+    valid_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the examples held out for validation where the data have no file of their own for it; the same ones
+    each time, and examples with the same prompt on the same side."""

@@ -1,0 +1,1 @@
+"""The formats of supervised examples, one file each; registered as `inkstone.formats`."""

@@ -1,0 +1,50 @@
+"""What a format is: it knows its columns, turns a row into an example, and an example back into a row."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from inkstone.core.registry import lookup, names
+from inkstone.data.examples.records import Example, Row
+
+X = TypeVar("X", bound=Example)
+
+
+class Format(Protocol[X]):
+    """Reads and writes one kind of row. A plug-in of the entry point group `inkstone.formats`."""
+
+    name: ClassVar[str]
+    example: ClassVar[type[Example]]
+    """The kind of its examples."""
+    columns: ClassVar[tuple[str, ...]]
+    """Columns that a row may have, after mapping; unknown ones are ignored."""
+
+    def recognizes(self, columns: Collection[str]) -> bool:
+        """Whether rows with these columns can be meant."""
+        ...
+
+    def parse(self, row: Row) -> Iterable[X]:
+        """The examples of a row: one as a rule; a SQuAD paragraph has many.
+
+        Raises:
+            InputError: malformed; names the row, the column, the cause and the remedy.
+        """
+        ...
+
+    def to_row(self, example: X) -> Mapping[str, Any]:
+        """The row, in the ecosystem's own schema, that `parse` reads back as the same example."""
+        ...
+
+
+def format_named(name: str) -> Format[Any]:
+    """The format registered as `name`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return lookup("formats", name)()
+
+
+def all_formats() -> Iterator[Format[Any]]:
+    """Every registered format."""
+    for name in names("formats"):
+        yield format_named(name)

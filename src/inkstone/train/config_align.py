@@ -1,0 +1,18 @@
+"""Settings of the stage `align`."""
+
+from typing import Literal
+
+from inkstone.train.config_teach import TeachConfig
+from inkstone.train.objectives.preference_config import PreferenceConfig
+from inkstone.train.rl.config import RLConfig
+
+
+class AlignConfig(TeachConfig):
+    """Teach a model what is preferred."""
+
+    method: Literal["dpo", "ipo", "kto", "orpo", "grpo", "ppo"] = "dpo"
+    """dpo, ipo, kto and orpo learn from preferences, grpo and ppo from rewards."""
+    preference: PreferenceConfig = PreferenceConfig()
+    """Of dpo, ipo, kto and orpo."""
+    rl: RLConfig = RLConfig()
+    """Of grpo and ppo."""
