@@ -45,6 +45,21 @@ def test_reference_below_a_folder(recipe: Path) -> None:
     assert step.input_paths(Path("r"))["texts"] == Path("r/gather/best")
 
 
+def test_variables_stand_for_text_anywhere_in_a_stage(recipe: Path) -> None:
+    text = recipe.read_text().replace("stages:", "variables: {data: my/data, other: x}\nstages:", 1)
+    recipe.write_text(text)
+    overrides = ["gather.paths=['${data}/a.txt', '${data}/${other}']", "both.left=${data}/left"]
+    loaded = load_recipe(recipe, overrides)
+    assert loaded.steps[0].config == GatherConfig(paths=["my/data/a.txt", "my/data/x"])
+    assert loaded.steps[2].inputs == {"left": "my/data/left", "right": "${change}"}
+    assert load_recipe(recipe, [*overrides, "data=/d"]).steps[0].config == GatherConfig(paths=["/d/a.txt", "/d/x"])
+    with pytest.raises(ConfigError, match=r"unknown key 'dta'(.|\n)*data, other"):
+        load_recipe(recipe, ["dta=/d"])
+    recipe.write_text(text.replace("other: x", "gather: x"))
+    with pytest.raises(ConfigError, match="'gather' is a variable and a stage"):
+        load_recipe(recipe)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

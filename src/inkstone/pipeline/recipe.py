@@ -14,6 +14,7 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.registry import lookup, names
 from inkstone.core.stage import Stage
 
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _REFERENCE = re.compile(r"^\$\{(?P<stage>[^}]*)\}(?P<rest>/.*)?$")
 
 
@@ -26,6 +27,8 @@ class RecipeFile(Config):
     """What the recipe makes, in a line."""
     seed: int | None = None
     """Given to every stage that has a seed and does not set it."""
+    variables: dict[str, str] = Field(default_factory=dict)
+    """Names for text that stages write as ``${name}``, such as the folder of the data: ``--set data=my-data``."""
     stages: dict[str, dict[str, Any]]
     """Stage name to ``uses:`` (the registered stage), its inputs and its settings."""
 
@@ -82,10 +85,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     file = parse_config(RecipeFile, data, where=str(path))
     if not file.stages:
         raise ConfigError("there are no stages", where=path, remedy="add at least one under 'stages:'")
+    file = file.model_copy(update={"stages": _with_variables(file, path)})
     steps = [_parse_step(file, name, path) for name in file.stages]
     for step in steps:
         _check_references(step, file.stages, path)
     return Recipe(file.name, file.description, path, tuple(_sort(steps, path)), data)
+
+
+def _with_variables(file: RecipeFile, path: Path) -> dict[str, dict[str, Any]]:
+    """The stages with the values of the recipe's variables in place of ``${name}``."""
+    for name in file.variables:
+        if name in file.stages:
+            raise ConfigError(f"{name!r} is a variable and a stage", where=path, remedy="rename one of them")
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, str):
+            return _VARIABLE.sub(lambda found: file.variables.get(found[1], found[0]), value)
+        if isinstance(value, dict):
+            return {key: replace(item) for key, item in value.items()}
+        return [replace(item) for item in value] if isinstance(value, list) else value
+
+    return {name: replace(settings) for name, settings in file.stages.items()}
 
 
 def find_recipe(name: str) -> Path:
@@ -175,8 +195,11 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         if parents[0] not in known:
             raise ConfigError(f"no stage is called {parents[0]!r}", where=where, remedy=suggestion(parents[0], known))
         target = stages
+    elif last in (variables := data.get("variables") or {}):
+        target = variables
     elif last not in ("name", "seed", "description"):
-        raise ConfigError(f"unknown key {last!r}", where=where, remedy="use stage.key=value, seed=… or name=…")
+        known = ", ".join(["seed", "name", *variables])
+        raise ConfigError(f"unknown key {last!r}", where=where, remedy=f"use stage.key=value, or one of: {known}")
     for parent in parents:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
