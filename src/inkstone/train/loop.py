@@ -197,6 +197,7 @@ class Loop(Generic[E]):
             raise InputError(
                 "no token of this step carries loss", where=f"sequences from {start}", remedy="look at the data"
             )
+        self.prepare_step(batches)
         total, metrics = 0.0, dict[str, float]()
         for batch in batches:
             summed, summed_metrics = self.batch_loss(batch)
@@ -206,6 +207,11 @@ class Loop(Generic[E]):
             for name, value in summed_metrics.items():
                 metrics[name] = metrics.get(name, 0.0) + float(value) / num_targets
         return total, metrics, sum(map(num_tokens, batches))
+
+    def prepare_step(self, batches: Sequence[Batch]) -> None:
+        """Let the objective see all micro-batches of a step."""
+        with autocast(self.settings.device, self.settings.dtype):
+            self.objective.prepare_step(self.model, batches)
 
     def batch_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Loss and metrics of one micro-batch, summed over its targets."""

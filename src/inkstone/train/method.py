@@ -68,6 +68,8 @@ class Method(Generic[T]):
     encoder: Callable[[Lesson], Encode[T]]
     objective: Callable[[Lesson, Sequence[T]], Objective[T]]
     """Given the training examples too, for what depends on them all (class weights …)."""
+    longest: Callable[[T], int] = lambda encoded: encoded.length
+    """Tokens of an encoding that the model reads at once: what has to fit into its context."""
     cut: Callable[[T, int], T] | None = None
     """An encoding cut to so many tokens; None where nothing can be cut off without changing what is learned."""
     prepare: Callable[[Lesson, Sequence[Example]], Model] = lambda lesson, _: as_decoder(lesson.model)

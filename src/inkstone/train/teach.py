@@ -42,7 +42,7 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     draw = method.draw or _shuffled
     loop = Loop(lesson.model, objective, draw(lesson, train), settings, out, None)
     if valid:
-        loop.evaluate = ValidationLoss(valid, objective, loop.batch_loss, settings.split)
+        loop.evaluate = ValidationLoss(valid, objective, loop.batch_loss, settings.split, loop.prepare_step)
     state = loop.run()
     if config.keep == "best" and state.best_step is not None:
         copy_parameters(read_safetensors(out / "checkpoints" / "best" / "model.safetensors"), lesson.model, out)
@@ -91,10 +91,11 @@ def _encode(method: Method[Any], lesson: Lesson, examples: Sequence[Any]) -> lis
     for example in examples:
         for whole in encode(example):
             part = whole
-            if whole.length > lesson.max_length:
+            length = method.longest(whole)
+            if length > lesson.max_length:
                 if not lesson.config.truncate or method.cut is None:
                     raise InputError(
-                        f"{whole.length:,} tokens, and {lesson.max_length:,} are allowed",
+                        f"{length:,} tokens, and {lesson.max_length:,} are allowed",
                         where=example.where,
                         remedy="shorten it, or set truncate to cut such examples",
                     )

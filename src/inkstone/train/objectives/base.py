@@ -27,6 +27,10 @@ class Objective(Protocol[Example_contra]):
         """Targets of the batch."""
         ...
 
+    def prepare_step(self, model: Any, batches: Sequence[Batch]) -> None:
+        """Add to the micro-batches of a step what the loss of each needs to know of all; called before the first."""
+        return
+
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Loss summed over the targets, a float32 scalar, and metrics, each summed over them too."""
         ...
