@@ -30,6 +30,10 @@ class Completion:
     """Tokens drawn, without the stop token; those of a stop string are here, though its text is not."""
     text: str = ""
     finish_reason: FinishReason | None = None
+    stop_id: int | None = None
+    """The stop token that was drawn at the end."""
+    log_probabilities: list[float] = field(default_factory=list)
+    """Of every token drawn, the stop token too, in nats, under the distribution it was drawn from; where asked for."""
 
 
 @torch.inference_mode()
@@ -90,13 +94,19 @@ def generate_batch(
     *,
     stop_ids: Collection[int] = (),
     decode: Decode | None = None,
+    seeds: Sequence[int] | None = None,
+    log_probabilities: bool = False,
 ) -> list[list[Completion]]:
     """The completions of each of several prompts, which may differ in length, computed together.
 
     They are those that `generate` gives for each prompt alone, up to rounding. Arguments and errors are those of
     `generate`; an error names the number of its prompt.
+
+    Args:
+        seeds: of each prompt, instead of `params.seed`.
+        log_probabilities: fill `Completion.log_probabilities`.
     """
-    batch = _new_batch(model, prompts, params, stop_ids, decode)
+    batch = _new_batch(model, prompts, params, stop_ids, decode, seeds, log_probabilities)
     for _ in _pieces(batch, prompts, params, decode):
         pass
     return batch.completions
@@ -124,10 +134,12 @@ def _new_batch(
     params: SamplingParams,
     stop_ids: Collection[int],
     decode: Decode | None,
+    seeds: Sequence[int] | None = None,
+    log_probabilities: bool = False,
 ) -> "Batch":
     if params.stop and decode is None:
         raise ConfigError("stop strings need decode", where="stop", remedy="pass the tokenizer's decode")
-    return Batch(model, prompts, params, stop_ids)
+    return Batch(model, prompts, params, stop_ids, seeds, log_probabilities)
 
 
 def _pieces(
@@ -180,12 +192,16 @@ class Batch:
         prompts: Sequence[Sequence[int]],
         params: SamplingParams,
         stop_ids: Collection[int] = (),
+        seeds: Sequence[int] | None = None,
+        log_probabilities: bool = False,
     ) -> None:
         names = ["prompt"] if len(prompts) == 1 else [f"prompt {number}" for number in range(1, len(prompts) + 1)]
         self._rooms = [check_prompt(model, ids, name) for ids, name in zip(prompts, names, strict=True)]
         self._model = model
         self._params = params.with_seed()
-        self._is_seeded = params.seed is not None
+        self._is_seeded = params.seed is not None or seeds is not None
+        self._seeds = seeds
+        self._with_log_probabilities = log_probabilities
         self._stop_ids = frozenset(stop_ids)
         self._processors = logits_processors(params)
         self.completions = [
@@ -210,14 +226,25 @@ class Batch:
         logits = self._prefill() if self._num_steps == 0 else self._decode()
         for process in self._processors:
             logits = process(self._input_ids, logits)
-        tokens = choose_tokens(logits, self._params, [self._stream_of(each) for each in self._rows], self._num_steps)
+        seeds = None if self._seeds is None else [self._seeds[each.prompt] for each in self._rows]
+        streams = [self._stream_of(each) for each in self._rows]
+        tokens = choose_tokens(logits, self._params, streams, self._num_steps, seeds)
         self._num_steps += 1
+        if self._with_log_probabilities:
+            self._note_log_probabilities(logits, tokens)
         self._input_ids = torch.cat((self._input_ids, self._input_ids.new_tensor(tokens).unsqueeze(1)), dim=1)
         if self._attention_mask is not None:
             self._attention_mask = F.pad(self._attention_mask, (0, 1), value=1)
         for completion, token in zip(self._rows, tokens, strict=True):
             self._extend(completion, token)
         return list(self._rows)
+
+    def _note_log_probabilities(self, logits: Tensor, tokens: Sequence[int]) -> None:
+        drawn = logits.new_tensor(tokens, dtype=torch.long).unsqueeze(1)
+        # (B, V) → (B,)
+        values = logits.float().log_softmax(dim=-1).gather(1, drawn).squeeze(1).tolist()
+        for completion, value in zip(self._rows, values, strict=True):
+            completion.log_probabilities.append(value)
 
     def _stream_of(self, completion: Completion) -> int:
         """Number of a completion's random stream: with a seed, the one it would have if its prompt were alone."""
@@ -252,7 +279,7 @@ class Batch:
 
     def _extend(self, completion: Completion, token: int) -> None:
         if token in self._stop_ids:
-            completion.finish_reason = "eos"
+            completion.finish_reason, completion.stop_id = "eos", token
             return
         completion.token_ids.append(token)
         room, wanted = self._rooms[completion.prompt], self._params.max_new_tokens

@@ -121,7 +121,9 @@ def uniform(seed: int, index: int, step: int) -> float:
     return (bits >> 16) * 2.0**-48
 
 
-def choose_tokens(logits: Tensor, params: SamplingParams, indices: Sequence[int], step: int) -> list[int]:
+def choose_tokens(
+    logits: Tensor, params: SamplingParams, indices: Sequence[int], step: int, seeds: Sequence[int] | None = None
+) -> list[int]:
     """The next token of each sequence.
 
     Greedy when the temperature is 0. Otherwise by inversion: the first token, in the order of ids, at which the
@@ -130,9 +132,10 @@ def choose_tokens(logits: Tensor, params: SamplingParams, indices: Sequence[int]
 
     Args:
         logits: (B, V), processed.
-        params: `seed` must be set.
+        params: `seed` must be set, unless `seeds` are given.
         indices: number of each sequence among the completions of its prompt, B of them.
         step: number of tokens of the completions so far.
+        seeds: of each sequence's random stream, instead of `params.seed`.
 
     Raises:
         CheckpointError: a logit is NaN.
@@ -142,8 +145,10 @@ def choose_tokens(logits: Tensor, params: SamplingParams, indices: Sequence[int]
         raise CheckpointError("the model's logits are NaN", remedy="its weights are damaged, or its dtype too narrow")
     if params.temperature == 0:
         return logits.argmax(dim=-1).tolist()
-    assert params.seed is not None
+    if seeds is None:
+        assert params.seed is not None
+        seeds = [params.seed] * len(indices)
     cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
-    numbers = [uniform(params.seed, index, step) for index in indices]
+    numbers = [uniform(seed, index, step) for seed, index in zip(seeds, indices, strict=True)]
     targets = torch.tensor(numbers, dtype=torch.float64).unsqueeze(1) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, targets, right=True).squeeze(1).tolist()
