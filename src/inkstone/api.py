@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
+from inkstone.tasks.chat import chat
 from inkstone.tasks.embed import embed
 from inkstone.tasks.generate import complete_all, stream_complete
 from inkstone.tasks.score import Score, score
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from inkstone.checkpoint.sentence import SentenceConfig
     from inkstone.nn.models.base import Decoder, Model
     from inkstone.tokenizer import Tokenizer
+    from inkstone.tokenizer.chat import ChatMessage
 
 
 def load(path: StrPath, *, device: str = "auto", dtype: str = "auto") -> "LanguageModel":
@@ -76,6 +78,20 @@ class LanguageModel:
     def stream(self, prompt: str, **sampling: Any) -> Iterator[str]:
         """The same text as `generate` gives, in pieces, each as soon as it is certain."""
         return stream_complete(self._decoder(), self.tokenizer, prompt, **sampling)
+
+    def chat(self, messages: "str | Sequence[ChatMessage]", **sampling: Any) -> str:
+        """What the assistant says to a user's message, or after a conversation of several.
+
+        Args:
+            messages: a text, or messages with `role` and `content`, the last of them the user's.
+            sampling: as in `generate`.
+
+        Raises:
+            InputError: the model has no chat template, or the conversation does not fit into its context.
+            ConfigError: an unknown or senseless field.
+        """
+        turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        return chat(self._decoder(), self.tokenizer, turns, **sampling)
 
     def score(self, text: str, *, window: int | None = None) -> Score:
         """How likely the model finds `text`: `.logprob` is the summed natural-log probability after the first token.

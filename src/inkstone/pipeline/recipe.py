@@ -98,14 +98,14 @@ def _with_variables(file: RecipeFile, path: Path) -> dict[str, dict[str, Any]]:
         if name in file.stages:
             raise ConfigError(f"{name!r} is a variable and a stage", where=path, remedy="rename one of them")
 
-    def replace(value: Any) -> Any:
+    def replaced(value: Any) -> Any:
         if isinstance(value, str):
             return _VARIABLE.sub(lambda found: file.variables.get(found[1], found[0]), value)
         if isinstance(value, dict):
-            return {key: replace(item) for key, item in value.items()}
-        return [replace(item) for item in value] if isinstance(value, list) else value
+            return {key: replaced(item) for key, item in value.items()}
+        return [replaced(item) for item in value] if isinstance(value, list) else value
 
-    return {name: replace(settings) for name, settings in file.stages.items()}
+    return {name: replaced(settings) for name, settings in file.stages.items()}
 
 
 def find_recipe(name: str) -> Path:
@@ -198,8 +198,8 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     elif last in (variables := data.get("variables") or {}):
         target = variables
     elif last not in ("name", "seed", "description"):
-        known = ", ".join(["seed", "name", *variables])
-        raise ConfigError(f"unknown key {last!r}", where=where, remedy=f"use stage.key=value, or one of: {known}")
+        others = ", ".join(["seed", "name", *variables])
+        raise ConfigError(f"unknown key {last!r}", where=where, remedy=f"use stage.key=value, or one of: {others}")
     for parent in parents:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):

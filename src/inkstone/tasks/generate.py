@@ -74,10 +74,19 @@ def encode_prompt(tokenizer: "Tokenizer", prompt: str) -> list[int]:
 def _stream(
     model: "Decoder", tokenizer: "Tokenizer", prompt: str, params: "SamplingParams"
 ) -> "Iterator[tuple[Completion, str]]":
+    return stream_ids(model, tokenizer, encode_prompt(tokenizer, prompt), params)
+
+
+def stream_ids(
+    model: "Decoder", tokenizer: "Tokenizer", prompt_ids: Sequence[int], params: "SamplingParams"
+) -> "Iterator[tuple[Completion, str]]":
+    """Complete token ids up to the model's own stop tokens: each piece of text with the completion it continues.
+
+    Says so when a completion ended because the context was full. Raises InputError when the prompt does not fit.
+    """
     from inkstone.checkpoint.save import stop_ids
     from inkstone.nn.generate import stream
 
-    prompt_ids = encode_prompt(tokenizer, prompt)
     pieces = stream(model, prompt_ids, params, stop_ids=stop_ids(tokenizer, model), decode=tokenizer.decode)
     return _saying_what_was_cut(pieces, model.context)
 

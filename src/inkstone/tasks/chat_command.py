@@ -1,0 +1,120 @@
+"""The command `inkstone chat`: a conversation in the terminal, or one answer in a pipe."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from inkstone.core.errors import ConfigError, InputError
+from inkstone.core.progress import say
+from inkstone.tasks.chat import Conversation
+from inkstone.tasks.generate import sampling_params
+
+_HELP = "/new begins anew · /bye or Ctrl-D ends · a line that ends in \\ goes on in the next · Ctrl-C stops an answer"
+
+
+def command(
+    model: str,
+    message: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    /,
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 512,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    top_p: float | None = 0.95,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    stop: Sequence[str] = (),
+    device: str = "auto",
+    dtype: str = "auto",
+) -> None:
+    """Talk with a model.
+
+    Args:
+        model: Model folder, such as runs/chat-small/dpo, or a Hugging Face hub id, owner/name.
+        message: Answer this alone; what is piped in is put after it. Without either, a conversation begins.
+        system: Instruction that stays at the beginning.
+        max_new_tokens: Longest answer, in tokens.
+        temperature: 0 takes the likeliest token every time; below 1 is safer, above 1 more surprising.
+        top_k: Draw among this many likeliest tokens.
+        top_p: Draw among the fewest likeliest tokens whose probabilities sum to this.
+        min_p: Draw among tokens at least this fraction as likely as the likeliest.
+        repetition_penalty: Above 1 makes tokens that were already used less likely.
+        seed: Start of the random streams; the same seed and messages give the same answers.
+        stop: End an answer before this string; may be given several times.
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: auto (as saved), float32, bfloat16 or float16.
+    """
+    params = sampling_params(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop,
+    ).with_seed()
+    single = _single_message(message)
+
+    from inkstone.checkpoint import load_decoder
+
+    decoder, tokenizer = load_decoder(model, device, dtype)
+    conversation = Conversation(decoder, tokenizer, params, system)
+    if single is not None:
+        _print_answer(conversation.ask(single))
+        return
+    print(f"{model}: {decoder.num_parameters():,} parameters, context {decoder.context:,}\n{_HELP}", file=sys.stderr)
+    for text in _typed_messages():
+        if text == "/new":
+            conversation.forget()
+            continue
+        try:
+            _print_answer(conversation.ask(text))
+        except InputError as error:
+            say(f"error: {error}")
+        except KeyboardInterrupt:
+            print()
+            conversation.turns.pop()  # the question whose answer is not wanted
+
+
+def _single_message(message: str | None) -> str | None:
+    """The message given on the command line and through a pipe, None where there is to be a conversation."""
+    piped = None
+    if not sys.stdin.isatty():
+        try:
+            piped = sys.stdin.read().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"not UTF-8 text: {error}", where="standard input", remedy="convert it to UTF-8") from None
+    parts = [part for part in (message, piped) if part]
+    if not parts and (message is not None or piped is not None):
+        raise ConfigError("the message is empty", where="message", remedy="write one, or pipe one in")
+    return "\n\n".join(parts) if parts else None
+
+
+def _typed_messages() -> Iterator[str]:
+    """What is typed, message by message, until the end."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (gives input() editing and a history)
+    while True:
+        try:
+            text = input("\n› ")
+            while text.endswith("\\"):
+                text = text[:-1] + "\n" + input("  ")
+        except EOFError:
+            print()
+            return
+        if text.strip() in ("/bye", "/exit", "/quit"):
+            return
+        if text.strip():
+            yield text.strip()
+
+
+def _print_answer(pieces: Iterator[str]) -> None:
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
