@@ -1,10 +1,10 @@
 """The one training loop. What is learned is the objective's business, how the model is wired the model's."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from inkstone.nn.models.base import Model
 from inkstone.train.config import LoopConfig, PretrainConfig
 from inkstone.train.guard import check_step
 from inkstone.train.interrupt import Interrupts
-from inkstone.train.metrics import MetricsLog
+from inkstone.train.metrics import MetricsLog, combine, is_largest
 from inkstone.train.micro_batches import Split, by_count
 from inkstone.train.objectives import Batch, Objective, num_tokens
 from inkstone.train.optim import build_optimizers, clip_gradient, set_learning_rate
@@ -37,6 +37,15 @@ class Examples(Protocol[E_co]):
 
     def batch(self, start: int, size: int) -> Sequence[E_co]:
         """Examples `start` to `start + size`, counted over all epochs."""
+        ...
+
+
+@runtime_checkable
+class OnPolicy(Protocol):
+    """Examples that the model itself makes while it is trained, and that learn how each step went."""
+
+    def step_done(self, step: int, metrics: Mapping[str, float], log: MetricsLog) -> dict[str, float]:
+        """Told the objective's metrics after each step; returns what to log beside them."""
         ...
 
 
@@ -176,6 +185,8 @@ class Loop(Generic[E]):
             optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.tokens += read
+        if isinstance(self.examples, OnPolicy):
+            metrics |= self.examples.step_done(state.step, metrics, log)
         seconds = time.perf_counter() - began
         state.seconds += seconds
         self._count(loss, gradient_norm, metrics, read, seconds)
@@ -205,7 +216,7 @@ class Loop(Generic[E]):
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             for name, value in summed_metrics.items():
-                metrics[name] = metrics.get(name, 0.0) + float(value) / num_targets
+                combine(metrics, name, float(value) / (1 if is_largest(name) else num_targets))
         return total, metrics, sum(map(num_tokens, batches))
 
     def prepare_step(self, batches: Sequence[Batch]) -> None:
@@ -249,7 +260,7 @@ class Loop(Generic[E]):
         interval = self._interval
         interval.loss += loss
         for name, value in metrics.items():
-            interval.metrics[name] = interval.metrics.get(name, 0.0) + value
+            combine(interval.metrics, name, value)
         interval.gradient_norm += gradient_norm
         interval.steps += 1
         interval.tokens += tokens
@@ -261,7 +272,7 @@ class Loop(Generic[E]):
             self.state.step,
             loss=interval.loss / interval.steps,
             gradient_norm=interval.gradient_norm / interval.steps,
-            **{name: value / interval.steps for name, value in interval.metrics.items()},
+            **{name: value / (1 if is_largest(name) else interval.steps) for name, value in interval.metrics.items()},
             learning_rate=learning_rate,
             tokens=self.state.tokens,
             tokens_per_s=round(interval.tokens / interval.seconds, 1),

@@ -8,10 +8,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from inkstone.core.errors import InputError
 from inkstone.core.registry import lookup
 from inkstone.data.examples.records import Example
+from inkstone.nn.adapters import Adapter
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config_teach import TeachConfig
-from inkstone.train.loop import Examples, LoopSettings
+from inkstone.train.loop import Evaluator, Examples, LoopSettings
 from inkstone.train.objectives import Objective
 
 
@@ -48,6 +49,8 @@ class Lesson:
     inputs: Mapping[str, Path]
     """Folders of the stage, beside `model` and `data`: a teacher, a reward model …"""
     out: Path
+    adapter: Adapter | None = None
+    """On the model, once the switches are set."""
 
     @property
     def max_length(self) -> int:
@@ -81,6 +84,10 @@ class Method(Generic[T]):
     """Adds to the encodings of a split (`train`, `valid`) what is computed once: reference log-probabilities …"""
     draw: Callable[[Lesson, Sequence[T]], Examples[T]] | None = None
     """The endless training examples, by default in a shuffled order; on-policy methods draw rollouts."""
+    evaluate: Callable[[Lesson, Sequence[T]], Evaluator] | None = None
+    """Given the validation split, by default the objective's loss on it."""
+    finish: Callable[[Model], Model] = lambda model: model
+    """The model to save, made from the one that was trained: without what only training needs."""
 
 
 def method_named(name: str, stage: str) -> Method[Any]:

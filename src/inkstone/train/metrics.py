@@ -15,6 +15,17 @@ METRICS = "metrics.jsonl"
 LOSS_CURVE = "loss.png"
 
 
+def is_largest(name: str) -> bool:
+    """Whether a metric is the largest of what was seen (`max_…`), where others are sums and means."""
+    return name.startswith("max_")
+
+
+def combine(metrics: dict[str, float], name: str, value: float) -> None:
+    """Add what a further part says of a metric."""
+    known = metrics.get(name)
+    metrics[name] = value if known is None else max(known, value) if is_largest(name) else known + value
+
+
 class MetricsLog:
     """Appends one JSON object a line, and the same numbers to a TensorBoard event file.
 

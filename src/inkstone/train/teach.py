@@ -37,15 +37,19 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     lesson.model = method.prepare(lesson, data.splits["train"])
     encoded = {split: _encode(method, lesson, examples) for split, examples in data.splits.items()}
     switches = prepare_switches(lesson)
+    lesson.adapter = switches.adapter
     train, valid = (method.complete(lesson, encoded.get(split, []), split) for split in ("train", "valid"))
     objective = method.objective(lesson, train)
     draw = method.draw or _shuffled
     loop = Loop(lesson.model, objective, draw(lesson, train), settings, out, None)
-    if valid:
+    if valid and method.evaluate:
+        loop.evaluate = method.evaluate(lesson, valid)
+    elif valid:
         loop.evaluate = ValidationLoss(valid, objective, loop.batch_loss, settings.split, loop.prepare_step)
     state = loop.run()
     if config.keep == "best" and state.best_step is not None:
         copy_parameters(read_safetensors(out / "checkpoints" / "best" / "model.safetensors"), lesson.model, out)
+    lesson.model = method.finish(lesson.model)
     _save(lesson, switches.adapter, method)
     rows = read_metrics(out)
     return {

@@ -32,7 +32,10 @@ class Objective(Protocol[Example_contra]):
         return
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Loss summed over the targets, a float32 scalar, and metrics, each summed over them too."""
+        """Loss summed over the targets, a float32 scalar, and metrics, each summed over them too.
+
+        Of a metric called `max_…` the largest counts, over micro-batches and steps.
+        """
         ...
 
 
