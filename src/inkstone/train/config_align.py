@@ -11,7 +11,8 @@ class AlignConfig(TeachConfig):
     """Teach a model what is preferred."""
 
     method: Literal["dpo", "ipo", "kto", "orpo", "grpo", "ppo"] = "dpo"
-    """dpo, ipo, kto and orpo learn from preferences, grpo and ppo from rewards."""
+    """dpo, ipo and orpo learn from pairs of a better and a worse answer, kto from answers that were judged one by one
+    (or from such pairs), grpo and ppo from rewards."""
     preference: PreferenceConfig = PreferenceConfig()
     """Of dpo, ipo, kto and orpo."""
     rl: RLConfig = RLConfig()

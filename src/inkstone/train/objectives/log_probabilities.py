@@ -1,8 +1,9 @@
 """How likely a model finds sequences that are laid out in rows."""
 
+import torch
 from torch import Tensor
 
-from inkstone.nn.layers.loss import linear_log_probabilities
+from inkstone.nn.layers.loss import IGNORED, linear_log_probabilities
 from inkstone.nn.models.base import Decoder
 from inkstone.train.objectives.base import Batch
 
@@ -18,11 +19,12 @@ def token_log_probabilities(model: Decoder, batch: Batch, temperature: float = 1
     hidden_states = model.hidden_states(
         batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
     )
-    # (B, T, C) → (B·T,) → (B, T)
+    # Only states with a label are multiplied with the output layer: (B, T, C) → (N, C) → (N,) → (B, T)
     labels = batch["labels"]
-    return linear_log_probabilities(
-        hidden_states.flatten(0, 1), model.output_weight, labels.flatten(), temperature
-    ).view_as(labels)
+    asked = labels != IGNORED
+    values = hidden_states.new_zeros(labels.shape, dtype=torch.float32)
+    values[asked] = linear_log_probabilities(hidden_states[asked], model.output_weight, labels[asked], temperature)
+    return values
 
 
 def sum_by_sequence(values: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
