@@ -1,5 +1,6 @@
 """Confidence intervals by the bootstrap: what the number could have been with other documents of the same kind."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,13 +44,19 @@ def bootstrap_ratio(
     value = float(total[0] / total[1])
     if num_units < 2:
         return Interval(value, None, None)
+    sums = np.concatenate([draws @ pairs for draws in draw_units(num_units, num_resamples, seed)])  # (resamples, 2)
+    ratios = sums[:, 0] / sums[:, 1]
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def draw_units(num_units: int, num_resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """How often each unit is drawn in each resample, some resamples at a time: (resamples, num_units).
+
+    The same seed and number of units give the same draws.
+    """
     random = np.random.default_rng(seed)
-    ratios = np.empty(num_resamples)
     step = max(1, _DRAWS_AT_ONCE // num_units)
     for start in range(0, num_resamples, step):
         size = min(step, num_resamples - start)
-        draws = random.multinomial(num_units, np.full(num_units, 1 / num_units), size=size)  # (size, n)
-        sums = draws @ pairs  # (size, 2)
-        ratios[start : start + size] = sums[:, 0] / sums[:, 1]
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high))
+        yield random.multinomial(num_units, np.full(num_units, 1 / num_units), size=size)

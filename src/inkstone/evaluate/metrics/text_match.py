@@ -1,0 +1,15 @@
+"""How often a text is exactly the one that was wanted."""
+
+from typing import ClassVar
+
+from inkstone.evaluate.metrics.base import Mean
+
+
+class ExactMatch(Mean):
+    """Share of texts that equal their reference, but for white space at the ends."""
+
+    name: ClassVar[str] = "exact_match"
+
+    def score(self, reference: str, prediction: str) -> float:
+        """1 or 0."""
+        return float(reference.strip() == prediction.strip())
