@@ -150,7 +150,45 @@ REASONING = """{% for message in messages %}{{ message.role }}:
 {%- else %}{% for part in message.content %}{% if part.type == 'text' %} {{ part.text }}{% endif %}{% endfor %}{% endif %}
 {% endfor %}"""
 
+LLAMA2 = (
+    "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}"
+    "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}{% for message in rest %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if loop.index0 == 0 and system != false %}"
+    "{% set content = '<<SYS>>\\n' + system + '\\n<</SYS>>\\n\\n' + message['content'] %}"
+    "{% else %}{% set content = message['content'] %}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+
+PHI = (
+    "{% for message in messages %}{% if message['role'] == 'system' %}{{'<|system|>\n' + message['content'] + '<|end|>\n'}}"
+    "{% elif message['role'] == 'user' %}{{'<|user|>\n' + message['content'] + '<|end|>\n'}}"
+    "{% elif message['role'] == 'assistant' %}{{'<|assistant|>\n' + message['content'] + '<|end|>\n'}}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+
+THINKING = """{%- set ns = namespace(question=-1) %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}{%- set ns.question = loop.index0 %}{%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- if message.role == 'assistant' %}
+        {%- set reasoning = message.reasoning_content if message.reasoning_content is string else '' %}
+        {{- '<|im_start|>assistant\\n' }}
+        {%- if loop.index0 > ns.question and (loop.last or reasoning) %}
+            {{- '<think>\\n' + reasoning.strip('\\n') + '\\n</think>\\n\\n' }}
+        {%- endif %}
+        {{- message.content.lstrip('\\n') + '<|im_end|>\\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
+"""
+
 TEMPLATES = {
-    "qwen": QWEN, "llama": LLAMA, "mistral": MISTRAL, "gemma": GEMMA, "zephyr": ZEPHYR, "training": TRAINING,
+    "llama2": LLAMA2, "phi": PHI, "thinking": THINKING, "qwen": QWEN, "llama": LLAMA, "mistral": MISTRAL, "gemma": GEMMA, "zephyr": ZEPHYR, "training": TRAINING,
     "documents": DOCUMENTS, "reasoning": REASONING,
 }  # fmt: skip

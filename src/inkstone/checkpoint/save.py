@@ -15,12 +15,11 @@ from inkstone.core.files import StrPath, atomic_file, write_json
 from inkstone.nn.adapters import is_adapted
 from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.tokenizer import Tokenizer
+from inkstone.tokenizer.special import END_OF_TURN
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 CARD = "README.md"
-END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
-"""Special tokens that end a message in the chat templates of the field."""
 
 
 def save_checkpoint(

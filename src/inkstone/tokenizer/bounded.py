@@ -8,17 +8,17 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from inkstone.core.errors import InputError
 
 MAX_TEMPLATE_CHARACTERS = 1 << 20
 MAX_RENDERED_CHARACTERS = 1 << 24
 MAX_SECONDS = 0.5
-"""Processor time of one conversation."""
+"""Processor time of one rendering."""
 MAX_WAIT_SECONDS = 10.0
 """Time on the clock, for a machine too busy to give a template its processor time."""
 MAX_BYTES = 1 << 28
@@ -26,15 +26,26 @@ MAX_BYTES = 1 << 28
 _REMEDY = "check the template, the roles and their order; it is the tokenizer's chat_template.jinja"
 
 
-def render_bounded(template: str, variables: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]]]:
+class Beginning(NamedTuple):
+    """A part of a conversation that is rendered by itself."""
+
+    num_messages: int
+    add_generation_prompt: bool
+    """Whether it ends with what begins an assistant's turn."""
+
+
+def render_bounded(
+    template: str, variables: Mapping[str, Any], beginnings: Sequence[Beginning]
+) -> list[tuple[str, list[tuple[int, int]]]]:
     """Render a Jinja template whose author nobody knows.
 
     Args:
         template: Jinja source.
-        variables: what it may read: JSON values only.
+        variables: what it may read: JSON values only; the list `messages` is one of them.
+        beginnings: of `messages`, each rendered by itself, all in one exchange with the process.
 
     Returns:
-        The text, and the spans of its characters that lie in ``{% generation %}`` blocks.
+        For each beginning the text, and the spans of its characters that lie in ``{% generation %}`` blocks.
 
     Raises:
         InputError: the template is malformed, refuses the variables, or takes too much time, memory or space.
@@ -44,6 +55,7 @@ def render_bounded(template: str, variables: Mapping[str, Any]) -> tuple[str, li
     request = {
         "template": template,
         "variables": variables,
+        "beginnings": beginnings,
         "max_seconds": MAX_SECONDS,
         "max_characters": MAX_RENDERED_CHARACTERS,
     }
@@ -52,10 +64,11 @@ def render_bounded(template: str, variables: Mapping[str, Any]) -> tuple[str, li
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"a chat may hold JSON values only: {error}") from None
     worker = _worker(os.getpid())
-    answer = worker.ask(line)
-    if "text" in answer:
-        return answer["text"], [(start, end) for start, end in answer["spans"]]
-    raise _refused(answer.get("limit") or answer["error"])
+    answers = worker.ask(line)
+    for answer in answers:
+        if "text" not in answer:
+            raise _refused(answer.get("limit") or answer["error"])
+    return [(answer["text"], [(start, end) for start, end in answer["spans"]]) for answer in answers]
 
 
 def _refused(cause: str) -> InputError:
@@ -69,7 +82,7 @@ class _Worker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, line: bytes) -> dict[str, Any]:
+    def ask(self, line: bytes) -> list[dict[str, Any]]:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = self._start()
@@ -84,8 +97,8 @@ class _Worker:
             if not answer:
                 _stop(self._process, os.getpid())
                 self._process = None
-                return {"limit": f"it takes more than {MAX_SECONDS:g} s or {MAX_BYTES >> 20:,} MB"}
-            parsed: dict[str, Any] = json.loads(answer)
+                return [{"limit": f"it takes more than {MAX_SECONDS:g} s or {MAX_BYTES >> 20:,} MB"}]
+            parsed: list[dict[str, Any]] = json.loads(answer)
             return parsed
 
     def _start(self) -> subprocess.Popen[bytes]:

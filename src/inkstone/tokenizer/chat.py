@@ -6,7 +6,7 @@ from typing import Any
 
 from inkstone.core.errors import InputError
 from inkstone.core.records import Message
-from inkstone.tokenizer.bounded import render_bounded
+from inkstone.tokenizer.bounded import Beginning, render_bounded
 
 CHATML = (
     "{{ bos_token }}{% for message in messages %}"
@@ -74,17 +74,28 @@ def render_chat(
         raise InputError("a conversation without messages", remedy="give at least one")
     if continue_final_message:
         _mark_end(turns, add_generation_prompt)
-    text, spans = render_bounded(
-        template,
-        {
-            **variables,
-            "messages": turns,
-            "tools": None if tools is None else list(tools),
-            "documents": None if documents is None else list(documents),
-            "add_generation_prompt": add_generation_prompt,
-        },
-    )
-    return RenderedChat(_cut_at_mark(text) if continue_final_message else text, spans)
+    whole = [Beginning(len(turns), add_generation_prompt)]
+    (chat,) = render_beginnings(template, turns, whole, tools=tools, documents=documents, **variables)
+    return RenderedChat(_cut_at_mark(chat.text), chat.generation_spans) if continue_final_message else chat
+
+
+def render_beginnings(
+    template: str,
+    messages: Sequence[ChatMessage],
+    beginnings: Sequence[Beginning],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    **variables: Any,
+) -> list[RenderedChat]:
+    """Render several beginnings of a conversation, each by itself; arguments and errors as of `render_chat`."""
+    values = {
+        **variables,
+        "messages": [_as_mapping(message) for message in messages],
+        "tools": None if tools is None else list(tools),
+        "documents": None if documents is None else list(documents),
+    }
+    return [RenderedChat(text, spans) for text, spans in render_bounded(template, values, beginnings)]
 
 
 def choose_template(default: str | None, named: Mapping[str, str], name: str | None, *, with_tools: bool) -> str:

@@ -13,6 +13,9 @@ MASK = "<|mask|>"
 DEFAULT_SPECIAL_TOKENS = (BOS, EOS, PAD, IM_START, IM_END)
 """Ids 0 to 4 of every tokenizer trained here; a character tokenizer has ``<|unk|>`` as id 5."""
 
+END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>")
+"""Special tokens that end a message in the chat templates of the field."""
+
 
 def sentinel(number: int) -> str:
     """The name of a sentinel, which stands for a span that T5's objective took out (Raffel et al. 2020, 3.1.4)."""

@@ -72,11 +72,22 @@ def _raise(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What a request's rendering comes to: text and spans, a limit it ran into, or an error."""
+def answer(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the renderings of a request come to, up to the first that fails."""
+    variables, answers = request["variables"], list[dict[str, Any]]()
+    for num_messages, add_generation_prompt in request["beginnings"]:
+        beginning = {"messages": variables["messages"][:num_messages], "add_generation_prompt": add_generation_prompt}
+        answers.append(_render_bounded(request, variables | beginning))
+        if "text" not in answers[-1]:
+            break
+    return answers
+
+
+def _render_bounded(request: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """Text and spans, a limit that was run into, or an error."""
     signal.setitimer(signal.ITIMER_PROF, request["max_seconds"])
     try:
-        return render(request["template"], request["variables"], request["max_characters"])
+        return render(request["template"], variables, request["max_characters"])
     except (MemoryError, RecursionError, OverflowError) as error:
         return {"limit": f"it needs more memory or deeper recursion than it may ({type(error).__name__})"}
     except Exception as error:  # noqa: BLE001  a template may raise anything

@@ -10,7 +10,16 @@ import tokenizers
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
-from inkstone.tokenizer.chat import ChatMessage, EncodedChat, RenderedChat, choose_template, mask_of_spans, render_chat
+from inkstone.tokenizer.bounded import Beginning
+from inkstone.tokenizer.chat import (
+    ChatMessage,
+    EncodedChat,
+    RenderedChat,
+    choose_template,
+    mask_of_spans,
+    render_beginnings,
+    render_chat,
+)
 from inkstone.tokenizer.encoding import EncodedBatch, Encoding, PaddingSide, cut_to_length, pad_batch
 from inkstone.tokenizer.layout import (
     DEFAULT_TEMPLATE,
@@ -222,6 +231,25 @@ class Tokenizer:
         """
         return self._render(messages, add_generation_prompt, **options).text
 
+    def render_beginnings(
+        self,
+        messages: Sequence[ChatMessage],
+        beginnings: Sequence[Beginning],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> list[RenderedChat]:
+        """Render several beginnings of a conversation, each by itself, in one go. Errors: `apply_chat_template`."""
+        template = self.template_for(tools)
+        return render_beginnings(template, messages, beginnings, tools=tools, **self._special_variables)
+
+    def template_for(self, tools: Sequence[Mapping[str, Any]] | None = None, name: str | None = None) -> str:
+        """The chat template of that name, or the one for a conversation with or without tools.
+
+        Raises:
+            InputError: there is none.
+        """
+        return choose_template(self.chat_template, self.named_templates, name, with_tools=tools is not None)
+
     def encode_chat(
         self, messages: Sequence[ChatMessage], add_generation_prompt: bool = False, **options: Any
     ) -> EncodedChat:
@@ -325,12 +353,15 @@ class Tokenizer:
         return encodings
 
     def _render(self, messages: Sequence[ChatMessage], add_generation_prompt: bool, **options: Any) -> RenderedChat:
-        name = options.pop("template", None)
-        with_tools = options.get("tools") is not None
-        template = choose_template(self.chat_template, self.named_templates, name, with_tools=with_tools)
+        template = self.template_for(options.get("tools"), options.pop("template", None))
+        options = {**self._special_variables, **options}
+        return render_chat(template, messages, add_generation_prompt=add_generation_prompt, **options)
+
+    @property
+    def _special_variables(self) -> dict[str, Any]:
+        """What templates call the special tokens: ``bos_token`` and so on."""
         parts = {f"{part.name}_token": getattr(self.special, part.name) for part in fields(SpecialTokens)}
-        tokens = {name: token for name, token in parts.items() if token is not None}
-        return render_chat(template, messages, add_generation_prompt=add_generation_prompt, **{**tokens, **options})
+        return {name: token for name, token in parts.items() if token is not None}
 
     @cached_property
     def _added_vocabulary(self) -> Mapping[int, tokenizers.AddedToken]:
