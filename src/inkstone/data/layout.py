@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inkstone.data.examples.encoded import TokenSequence
@@ -13,6 +14,16 @@ from inkstone.nn.layers.loss import IGNORED
 PADDING = -1
 """In `sequence_ids`: no sequence."""
 _PADDING_SEGMENT = -1
+
+
+def fill(rows: Sequence[Sequence[int] | NDArray[np.int64]], filler: int, side: Literal["right", "left"]) -> Tensor:
+    """Rows of at most T numbers → (B, T), int64, the shorter ones filled at one side."""
+    width = max(map(len, rows))
+    filled = np.full((len(rows), width), filler, dtype=np.int64)
+    for number, row in enumerate(rows):
+        start = width - len(row) if side == "left" else 0
+        filled[number, start : start + len(row)] = row
+    return torch.from_numpy(filled)
 
 
 def lay_out(

@@ -132,6 +132,11 @@ class HeadedModel(Model):
         return self.get_submodule(self.layout.head)
 
     @property
+    def reads_token_types(self) -> bool:
+        """Whether `token_type_ids` tell it anything."""
+        return int(getattr(self.config, "type_vocab_size", 0)) > 1
+
+    @property
     def context(self) -> int:
         """Longest sequence, in tokens."""
         shape: Any = self.config
@@ -183,13 +188,20 @@ class HeadedModel(Model):
             case "every":
                 return hidden_states
             case "first":
-                return hidden_states[:, 0]
+                return first_token(hidden_states, attention_mask)
             case "last":
                 return last_token(hidden_states, attention_mask)
             case "pooler":
                 pooler: Any = self.backbone
-                pooled: Tensor = pooler.pooled(hidden_states)
+                pooled: Tensor = pooler.pooled(first_token(hidden_states, attention_mask).unsqueeze(1))
                 return pooled
+
+
+def first_token(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """The state (B, C) of the first real token in (B, T, C), on whichever side the padding is."""
+    if attention_mask is None:
+        return hidden_states[:, 0]
+    return last_token(hidden_states.flip(1), attention_mask.flip(1))
 
 
 def last_token(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:

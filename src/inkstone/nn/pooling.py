@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inkstone.nn.heads import last_token
+from inkstone.nn.heads import first_token, last_token
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 
@@ -30,7 +30,7 @@ def pool(hidden_states: Tensor, attention_mask: Tensor, pooling: Pooling) -> Ten
         case "max":
             return states.masked_fill(~real, -torch.inf).amax(1)
         case "cls":
-            return last_token(states.flip(1), attention_mask.flip(1))
+            return first_token(states, attention_mask)
         case "lasttoken":
             return last_token(states, attention_mask)
 

@@ -81,27 +81,46 @@ def cut_to_length(encoding: Encoding, max_length: int, side: PaddingSide) -> Enc
     """
     if len(encoding) <= max_length:
         return encoding
-    counts = [encoding.sequence_ids.count(0), encoding.sequence_ids.count(1)]
-    num_added = len(encoding) - sum(counts)
+    return select(encoding, kept_tokens(encoding.sequence_ids, max_length, side))
+
+
+def select(encoding: Encoding, kept: Sequence[int]) -> Encoding:
+    """The tokens `kept` alone; the others count as truncated."""
+    return Encoding(
+        [encoding.ids[n] for n in kept],
+        [encoding.offsets[n] for n in kept],
+        [encoding.token_type_ids[n] for n in kept],
+        [encoding.sequence_ids[n] for n in kept],
+        encoding.num_truncated + len(encoding) - len(kept),
+    )
+
+
+def kept_tokens(sequence_ids: Sequence[int | None], max_length: int, side: PaddingSide = "right") -> list[int]:
+    """Indices of the tokens that are left when those of a text, or of the longer of a pair first, are cut at one side.
+
+    Args:
+        sequence_ids: of `Encoding`.
+        max_length: tokens to keep at most; added ones are always kept.
+        side: where texts are cut.
+
+    Raises:
+        InputError: the added tokens alone are more than `max_length`.
+    """
+    counts = [sequence_ids.count(0), sequence_ids.count(1)]
+    num_added = len(sequence_ids) - sum(counts)
     if num_added > max_length:
         raise InputError(f"max_length {max_length} has no room for {num_added} added tokens", remedy="set a larger one")
     shares = _share_of_each(counts[0], counts[1], max_length - num_added)
     kept: list[int] = []
     seen = [0, 0]
-    for n, sequence in enumerate(encoding.sequence_ids):
+    for n, sequence in enumerate(sequence_ids):
         if sequence is not None:
             at = seen[sequence]
             seen[sequence] += 1
             if at >= shares[sequence] if side == "right" else at < counts[sequence] - shares[sequence]:
                 continue
         kept.append(n)
-    return Encoding(
-        [encoding.ids[n] for n in kept],
-        [encoding.offsets[n] for n in kept],
-        [encoding.token_type_ids[n] for n in kept],
-        [encoding.sequence_ids[n] for n in kept],
-        len(encoding) - len(kept),
-    )
+    return kept
 
 
 def _share_of_each(first: int, second: int, room: int) -> tuple[int, int]:

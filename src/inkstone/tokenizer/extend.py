@@ -18,6 +18,11 @@ def extend_tokenizer(tokenizer: Tokenizer, tokens: Sequence[str], **parts: str) 
     """
     backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
     backend.add_special_tokens(list(tokens))
+    return with_backend(tokenizer, backend, **parts)
+
+
+def with_backend(tokenizer: Tokenizer, backend: tokenizers.Tokenizer, **parts: str) -> Tokenizer:
+    """The tokenizer with another backend, made from its own; `parts` as in `extend_tokenizer`."""
     return Tokenizer(
         backend,
         replace(tokenizer.special, **parts),

@@ -13,6 +13,7 @@ class FinetuneConfig(TeachConfig):
     """What is learned: chat (what the assistant says), text, pairs (write the target of a source), classify, regress,
     tokens, span or reward; auto: what the format of the examples and the model suggest."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the probability that the target of `pairs` gives up to all other tokens."""
+    """Share of the probability that a target gives up to all others alike: a token's of pairs, a class's of classify
+    and tokens."""
     head: HeadTeaching = HeadTeaching()
     """What classify, regress, tokens, span and reward put on the model."""

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from inkstone.core.errors import InputError
 from inkstone.core.registry import lookup
+from inkstone.data.examples.encoded import Encoded
 from inkstone.data.examples.records import Example
 from inkstone.nn.adapters import Adapter
 from inkstone.nn.models.base import Decoder, Model
@@ -14,21 +15,6 @@ from inkstone.tokenizer import Tokenizer
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.loop import Evaluator, Examples, LoopSettings
 from inkstone.train.objectives import Objective
-
-
-class Encoded(Protocol):
-    """An example as token ids (`inkstone.data.examples.encoded`)."""
-
-    @property
-    def length(self) -> int:
-        """Tokens, as memory counts them."""
-        ...
-
-    @property
-    def num_targets(self) -> int:
-        """What carries loss."""
-        ...
-
 
 T = TypeVar("T", bound=Encoded)
 Encode = Callable[[Example], Sequence[T]]
@@ -73,6 +59,8 @@ class Method(Generic[T]):
     """Given the training examples too, for what depends on them all (class weights …)."""
     longest: Callable[[T], int] = lambda encoded: encoded.length
     """Tokens of an encoding that the model reads at once: what has to fit into its context."""
+    packs: bool = True
+    """Whether it can put several examples into one row (`TeachConfig.packing`); its rows are padded otherwise."""
     cut: Callable[[T, int], T] | None = None
     """An encoding cut to so many tokens; None where nothing can be cut off without changing what is learned."""
     prepare: Callable[[Lesson, Sequence[Example]], Model] = lambda lesson, _: as_decoder(lesson.model)

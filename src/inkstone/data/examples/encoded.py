@@ -1,6 +1,6 @@
 """Examples as token ids: what objectives collate."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,20 @@ from numpy.typing import NDArray
 from inkstone.nn.layers.loss import IGNORED
 
 Ids = NDArray[np.int64]
+
+
+class Encoded(Protocol):
+    """What all encodings have in common."""
+
+    @property
+    def length(self) -> int:
+        """Tokens, as memory counts them."""
+        ...
+
+    @property
+    def num_targets(self) -> int:
+        """What carries loss."""
+        ...
 
 
 class TokenSequence(NamedTuple):
@@ -75,6 +89,8 @@ class LabeledSequence(NamedTuple):
 
     input_ids: Ids
     token_type_ids: Ids
+    text_ids: Ids
+    """0 in the text, 1 in its pair, -1 for tokens that the tokenizer added."""
     target: NDArray[np.float64] | int | float
     """Index of a class, a number, or 0 and 1 for every class."""
 
@@ -94,7 +110,9 @@ class TaggedSequence(NamedTuple):
 
     input_ids: Ids
     labels: Ids
-    """(T,), IGNORED where a token has no class of its own."""
+    """(T,), IGNORED for tokens that the tokenizer added."""
+    num_inexact: int = 0
+    """Spans of the text that do not begin and end where tokens do."""
 
     @property
     def length(self) -> int:
@@ -116,6 +134,10 @@ class SpanSequence(NamedTuple):
     """Index of the answer's first token; 0 where this part does not hold it."""
     end: int
     """Of its last token."""
+    is_inexact: bool = False
+    """Whether the answer does not begin and end where tokens do."""
+    num_cut: int = 0
+    """Tokens cut off the question."""
 
     @property
     def length(self) -> int:
