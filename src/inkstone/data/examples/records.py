@@ -13,7 +13,9 @@ class Row(NamedTuple):
 
     values: Mapping[str, Any]
     where: str
-    """`file.jsonl:12`, counted from 1: what errors name."""
+    """`file.jsonl:12`, lines counted from 1, or `file.json[11]`, elements counted from 0: what errors name."""
+    source: str = ""
+    """The part of a mixture that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +77,24 @@ class LabeledSpans(Example):
     spans: tuple[Span, ...]
 
 
+NOWHERE = -1
+"""`Answer.start` of an answer that somebody gave in words of their own (as some of CMRC's)."""
+
+
 class Answer(NamedTuple):
     """An answer as it stands in a context, from character `start` on."""
 
     text: str
     start: int
+    """NOWHERE where it does not stand there: good for evaluating only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question(Example):
-    """A question whose answer is a part of a context; without `answers` it cannot be answered from it."""
+    """A question whose answer is a part of a context; without `answers` it cannot be answered from it.
+
+    The first of the answers stands in the context.
+    """
 
     id: str
     question: str

@@ -8,21 +8,7 @@ from inkstone.core.config import nearest
 from inkstone.core.errors import InputError
 from inkstone.core.records import Document
 from inkstone.data.readers.base import Reading, ReadOptions, Source
-
-TEXT_NAMES = (
-    "text",
-    "content",
-    "body",
-    "document",
-    "article",
-    "passage",
-    "story",
-    "raw_content",
-    "sentence",
-    "code",
-    "markdown",
-)
-ID_LIKE = ("id", "uuid", "url", "lang", "language", "source", "date", "title", "author", "name", "label", "timestamp")
+from inkstone.data.tables import ID_LIKE, TEXT_NAMES
 
 
 @dataclass(frozen=True)

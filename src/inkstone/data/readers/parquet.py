@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from inkstone.core.errors import InputError
 from inkstone.core.records import Document
+from inkstone.data.parquet_files import open_parquet
 from inkstone.data.readers.base import Reading, Source
 from inkstone.data.readers.columns import Columns
 
@@ -22,32 +22,21 @@ class ParquetReader:
 
     def read(self, source: Source, reading: Reading) -> Iterator[Document]:
         """Yield the file's documents."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         size = source.file.stat().st_size
         number = 0
-        try:
-            with pq.ParquetFile(source.file) as file:
-                schema = file.schema_arrow
-                columns: Columns | None = None
-                for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                    rows = batch.to_pylist()
-                    if columns is None:
-                        lengths = {f.name: _mean_length(rows, f.name) for f in schema if _is_text(f.type)}
-                        columns = Columns.choose(reading.options, schema.names, lengths, str(source.file))
-                        reading.use(columns.text)
-                    for row in rows:
-                        number += 1
-                        yield from columns.document(row, source, number, reading)
-                    reading.advance(size * number // max(file.metadata.num_rows, 1))
-        except (pa.ArrowException, OSError) as error:
-            detail = str(error).splitlines()[0]
-            raise InputError(
-                f"cannot be read as Parquet after row {number} ({detail})",
-                where=source.file,
-                remedy="write or copy the file again",
-            ) from error
+        with open_parquet(source.file) as file:
+            schema = file.schema_arrow
+            columns: Columns | None = None
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                rows = batch.to_pylist()
+                if columns is None:
+                    lengths = {f.name: _mean_length(rows, f.name) for f in schema if _is_text(f.type)}
+                    columns = Columns.choose(reading.options, schema.names, lengths, str(source.file))
+                    reading.use(columns.text)
+                for row in rows:
+                    number += 1
+                    yield from columns.document(row, source, number, reading)
+                reading.advance(size * number // max(file.metadata.num_rows, 1))
 
 
 def _is_text(kind: "pa.DataType") -> bool:

@@ -1,6 +1,7 @@
 """What a format is: it knows its columns, turns a row into an example, and an example back into a row."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from inkstone.core.registry import lookup, names
@@ -17,13 +18,19 @@ class Format(Protocol[X]):
     """The kind of its examples."""
     columns: ClassVar[tuple[str, ...]]
     """Columns that a row may have, after mapping; unknown ones are ignored."""
+    wants: ClassVar[str]
+    """The columns that a row must have, in words: "`prompt` and `completion`"."""
 
     def recognizes(self, columns: Collection[str]) -> bool:
         """Whether rows with these columns can be meant."""
         ...
 
-    def parse(self, row: Row) -> Iterable[X]:
-        """The examples of a row: one as a rule; a SQuAD paragraph has many.
+    def unfold(self, row: Row) -> Iterable[Row]:
+        """The rows of one example each that `row` is made of: as a rule itself; a SQuAD article has many."""
+        return (row,)
+
+    def parse(self, row: Row) -> X:
+        """The example of a row.
 
         Raises:
             InputError: malformed; names the row, the column, the cause and the remedy.
@@ -41,10 +48,17 @@ def format_named(name: str) -> Format[Any]:
     Raises:
         ConfigError: there is none.
     """
-    return lookup("formats", name)()
+    found: Format[Any] = lookup("formats", name)()
+    return found
 
 
 def all_formats() -> Iterator[Format[Any]]:
     """Every registered format."""
     for name in names("formats"):
         yield format_named(name)
+
+
+@cache
+def known_columns() -> frozenset[str]:
+    """The columns of all formats."""
+    return frozenset(column for known in all_formats() for column in known.columns)
