@@ -37,7 +37,7 @@ def clean(text: str, *, code: bool, changes: Counter[str] | None = None) -> str:
     counted: Counter[str] = Counter() if changes is None else changes
     ascii_only = text.isascii()
     if not ascii_only and not code:
-        text = _count(text, _repaired(text), "mojibake", counted)
+        text = _count(text, repair_mojibake(text), "mojibake", counted)
     if _has_controls(text, ascii_only):
         text = _count(text, _without_controls(text), "control characters", counted)
     if not ascii_only and not code:
@@ -51,7 +51,8 @@ def _count(before: str, after: str, change: str, changes: Counter[str]) -> str:
     return after
 
 
-def _repaired(text: str) -> str:
+def repair_mojibake(text: str) -> str:
+    """The text with each line that was decoded in a wrong encoding decoded in the right one."""
     if not _SUSPECT.search(text):
         return text
     return "\n".join(_repaired_line(line) for line in text.split("\n"))

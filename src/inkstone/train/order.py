@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inkstone.train.method import Encoded
+from inkstone.data.examples.encoded import Encoded
 
 T = TypeVar("T", bound=Encoded)
 

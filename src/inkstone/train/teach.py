@@ -8,15 +8,15 @@ from typing import Any
 from inkstone.checkpoint import load_checkpoint, read_safetensors, save_checkpoint
 from inkstone.checkpoint.adapters import save_adapter
 from inkstone.core.device import resolve_device, resolve_dtype, seed_everything, tune_allocator
-from inkstone.core.errors import InputError
-from inkstone.core.progress import say
 from inkstone.core.stage import Summary
-from inkstone.data.examples.read import read_examples
+from inkstone.data.examples.encoded import Encoded
+from inkstone.data.examples.read import ExampleSet, read_examples
 from inkstone.nn.adapters import Adapter
 from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import TeachConfig
+from inkstone.train.data_check import accept, check_lesson
 from inkstone.train.loop import Loop, LoopSettings
-from inkstone.train.method import Encoded, Lesson, Method
+from inkstone.train.method import Lesson, Method
 from inkstone.train.metrics import LOSS_CURVE, read_metrics
 from inkstone.train.micro_batches import by_length
 from inkstone.train.order import ShuffledExamples
@@ -30,15 +30,13 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     tune_allocator()
     seed_everything(config.seed)
     began = time.perf_counter()
-    model, tokenizer = load_checkpoint(inputs["model"], config.device, "float32")
-    data = read_examples(inputs["data"], config.examples, method.formats)
-    settings = teach_settings(config, len(data.splits["train"]))
-    lesson = Lesson(model.train(), tokenizer, config, settings, inputs, out)
-    lesson.model = method.prepare(lesson, data.splits["train"])
-    encoded = {split: _encode(method, lesson, examples) for split, examples in data.splits.items()}
+    lesson, data = open_lesson(method, config, inputs, out)
+    report = check_lesson(method, lesson, data)
+    accept(report, method, lesson)
+    settings = lesson.settings = _settings(method, config, len(report.encoded("train")))
     switches = prepare_switches(lesson)
     lesson.adapter = switches.adapter
-    train, valid = (method.complete(lesson, encoded.get(split, []), split) for split in ("train", "valid"))
+    train, valid = (method.complete(lesson, report.encoded(split), split) for split in ("train", "valid"))
     objective = method.objective(lesson, train)
     draw = method.draw or _shuffled
     loop = Loop(lesson.model, objective, draw(lesson, train), settings, out, None)
@@ -55,7 +53,7 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     return {
         "parameters": lesson.model.num_parameters(),
         "trained_parameters": sum(parameter.numel() for parameter in loop.parameters),
-        "examples": len(train),
+        **report.counts(),
         "steps": state.step,
         "tokens": state.tokens,
         "seconds": round(state.seconds, 1),
@@ -67,47 +65,46 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     }
 
 
-def teach_settings(config: TeachConfig, num_examples: int) -> LoopSettings:
-    """What `config` leaves open, chosen for so many training examples and this machine.
+def open_lesson(
+    method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], out: Path
+) -> tuple[Lesson, ExampleSet]:
+    """Load the model and read the examples.
 
     Raises:
-        InputError: there are no examples.
+        InkstoneError: one of them cannot be.
+    """
+    model, tokenizer = load_checkpoint(inputs["model"], config.device, "float32")
+    data = read_examples(inputs["data"], config.examples, method.formats)
+    settings = _settings(method, config, max(1, len(data.splits.get("train", ()))))
+    return Lesson(model.train(), tokenizer, config, settings, inputs, out), data
+
+
+def _settings(method: Method[Any], config: TeachConfig, num_examples: int) -> LoopSettings:
+    return teach_settings(config, num_examples, packed=config.packing and method.packs)
+
+
+def teach_settings(config: TeachConfig, num_examples: int, *, packed: bool) -> LoopSettings:
+    """What `config` leaves open, chosen for so many training examples and this machine.
+
+    Args:
+        config: of the stage.
+        num_examples: of the training split.
+        packed: rows are packed, so that there is no padding to count.
+
+    Raises:
         ConfigError: a setting is impossible here.
     """
-    if num_examples == 0:
-        raise InputError("there are no training examples", where="data", remedy="give some")
     device = resolve_device(config.device)
     batch_size = min(config.batch_size, num_examples)
     return LoopSettings(
         config,
         config.steps or max(1, round(config.epochs * num_examples / batch_size)),
         batch_size,
-        by_length(config.micro_batch_tokens or most_tokens(device.type), packed=config.packing),
+        by_length(config.micro_batch_tokens or most_tokens(device.type), packed=packed),
         config.learning_rate,
         device,
         resolve_dtype(config.dtype, device),
     )
-
-
-def _encode(method: Method[Any], lesson: Lesson, examples: Sequence[Any]) -> list[Encoded]:
-    encode = method.encoder(lesson)
-    encoded, num_cut = [], 0
-    for example in examples:
-        for whole in encode(example):
-            part = whole
-            length = method.longest(whole)
-            if length > lesson.max_length:
-                if not lesson.config.truncate or method.cut is None:
-                    raise InputError(
-                        f"{length:,} tokens, and {lesson.max_length:,} are allowed",
-                        where=example.where,
-                        remedy="shorten it, or set truncate to cut such examples",
-                    )
-                part, num_cut = method.cut(whole, lesson.max_length), num_cut + 1
-            encoded.append(part)
-    if num_cut:
-        say(f"{num_cut:,} of {len(encoded):,} examples were cut to {lesson.max_length:,} tokens")
-    return encoded
 
 
 def _shuffled(lesson: Lesson, encoded: Sequence[Encoded]) -> ShuffledExamples[Encoded]:

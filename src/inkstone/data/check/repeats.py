@@ -1,0 +1,72 @@
+"""Rows of one split that repeat or contradict each other."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from inkstone.data.check.faults import CONFLICT, CONSTANT, DUPLICATE, DUPLICATE_ID, Found
+from inkstone.data.check.findings import shown
+from inkstone.data.check.views import View, joined
+from inkstone.data.examples.records import Example, Question
+
+_MANY = 10
+"""Rows from which one value in all of them is no chance."""
+
+
+class _Seen(NamedTuple):
+    where: str
+    answer: bytes
+    excerpt: str
+
+
+class Repeats:
+    """Looks for them while the rows of a split come by."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, str] = {}
+        self._questions: dict[bytes, _Seen] = {}
+        self._ids: dict[str, str] = {}
+        self._values: dict[str, set[bytes]] = {"prompt": set(), "answer": set()}
+        self._num_rows = 0
+        self._answer_name = ""
+
+    def find(self, example: Example, view: View) -> Iterator[Found]:
+        """What an example has in common with those before it."""
+        where, answer = example.where, digest(view.answer)
+        question = digest(view.asked)
+        self._count(view)
+        if isinstance(example, Question) and example.id:
+            first = self._ids.setdefault(example.id, where)
+            if first != where:
+                yield Found(DUPLICATE_ID, f"{shown(example.id)} is the id of {first}, too")
+        row = digest(joined([view.prompt, view.asked, view.answer]))
+        if (first := self._rows.setdefault(row, where)) != where:
+            yield Found(DUPLICATE, f"the same as {first}")
+            return
+        seen = self._questions.setdefault(question, _Seen(where, answer, shown(view.answer)))
+        if seen.answer != answer:
+            yield Found(
+                CONFLICT,
+                f"the same as {seen.where} with another {view.answer_name}: {shown(view.answer)}, not {seen.excerpt}",
+            )
+
+    def find_constants(self) -> Iterator[Found]:
+        """Prompts or answers that are the same in all rows."""
+        if self._num_rows < _MANY:
+            return
+        for name, values in self._values.items():
+            if len(values) == 1 and values != {digest("")}:
+                called = self._answer_name if name == "answer" else name
+                yield Found(CONSTANT, f"the {called} is the same in all {self._num_rows:,} rows")
+
+    def _count(self, view: View) -> None:
+        self._num_rows += 1
+        self._answer_name = view.answer_name
+        for name, value in (("prompt", view.prompt), ("answer", view.answer)):
+            if len(self._values[name]) < 2:
+                self._values[name].add(digest(value))
+
+
+def digest(text: str) -> bytes:
+    """128-bit hash of a text, lone surrogates included."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

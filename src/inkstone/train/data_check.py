@@ -1,0 +1,80 @@
+"""The data check as training sees it: what a method makes of the examples, and whether it may begin."""
+
+from typing import Any
+
+from inkstone.checkpoint.save import stop_ids
+from inkstone.core.errors import InputError
+from inkstone.core.files import write_json
+from inkstone.core.progress import say
+from inkstone.data.check import CheckReport, examine
+from inkstone.data.check.faults import UNTEACHABLE, Found, with_remedy
+from inkstone.data.check.streams import Part, marked, rendered
+from inkstone.data.examples.read import ExampleSet
+from inkstone.nn.heads import HeadedModel
+from inkstone.train.method import Lesson, Method
+
+DATA_CHECK = "data_check.json"
+
+
+def check_lesson(method: Method[Any], lesson: Lesson, data: ExampleSet) -> CheckReport[Any]:
+    """Prepare the model for the method, encode all examples and find their faults.
+
+    Raises:
+        InputError: the model cannot be taught by such examples, though nothing is wrong with any of them.
+    """
+    limits = {"tokenizer": lesson.tokenizer, "max_length": lesson.max_length}
+    if not data.splits.get("train"):
+        return examine(data, None, **limits)
+    try:
+        lesson.model = method.prepare(lesson, data.splits["train"])
+        encode = method.encoder(lesson)
+    except InputError as error:
+        report = examine(data, None, **limits)
+        if not report.num_errors:
+            raise
+        report.findings.add(Found(with_remedy(UNTEACHABLE, error), error.cause), error.where or "")
+        return report
+    return examine(
+        data,
+        encode,
+        **limits,
+        longest=method.longest,
+        cut=method.cut,
+        truncate=lesson.config.truncate,
+        stop_ids=stop_ids(lesson.tokenizer, lesson.model),
+    )
+
+
+def accept(report: CheckReport[Any], method: Method[Any], lesson: Lesson) -> None:
+    """Say what was found, and keep it beside the model.
+
+    Raises:
+        InputError: there are errors: nothing may be trained.
+    """
+    refusal = report.refusal(lesson.inputs["data"], _command(method, lesson))
+    if refusal is not None:
+        raise refusal
+    for line in report.warnings():
+        say(f"data check: {line}")
+    example = marked(render(lesson, report.encoded("train")[0]))
+    write_json(lesson.out / DATA_CHECK, {**report.to_json(), "example": example})
+
+
+def render(lesson: Lesson, encoding: object) -> list[Part]:
+    """The texts of an encoding, with what is learned of them."""
+    labels = lesson.model.head_config.labels if isinstance(lesson.model, HeadedModel) else ()
+    return rendered(encoding, lesson.tokenizer, labels)
+
+
+def _command(method: Method[Any], lesson: Lesson) -> str:
+    """The command line that shows everything that was found."""
+    config = lesson.config
+    parts = ["inkstone check", str(lesson.inputs["data"]), f"--model {lesson.inputs['model']} --for {method.stage}"]
+    if method.stage != "distill":
+        parts.append(f"--method {method.name}")
+    if config.examples.format != "auto":
+        parts.append(f"--format {config.examples.format}")
+    parts += [f"--columns.{ours} {theirs}" for ours, theirs in config.examples.columns.items()]
+    if config.max_length is not None:
+        parts.append(f"--max-length {config.max_length}")
+    return " ".join([*parts, *(["--truncate"] if config.truncate else [])])
