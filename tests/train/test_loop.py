@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from inkstone.checkpoint import read_safetensors
 from inkstone.core.errors import DivergenceError, InputError, ResourceError
 from inkstone.tokenizer import Tokenizer
 from inkstone.train import guard
 from inkstone.train import state as state_module
-from inkstone.train.metrics import read_metrics
+from inkstone.train.metrics import MetricsLog, read_metrics
 from inkstone.train.objectives import Batch
 from inkstone.train.state import TrainState
 from tests.train.helpers import tiny_loop
@@ -92,7 +93,12 @@ def test_early_stopping_keeps_the_best_weights(corpus_folder: Path, tokenizer: T
     loop.evaluate = lambda model, step: {"valid_loss": next(values)}
     state = loop.run()
     assert (state.step, state.best_step, state.best_loss) == (10, 4, 2.0)
-    assert state_module.read_json(tmp_path / "checkpoints" / "best" / "state.json")["step"] == 4
+    best = read_safetensors(tmp_path / "checkpoints" / "best" / "model.safetensors")
+    again = tiny_loop(corpus_folder, tokenizer, tmp_path / "again", steps=50, eval_every=2)
+    with MetricsLog(tmp_path / "again") as log:
+        for _ in range(4):
+            again.step(log)
+    assert all(torch.equal(best[name], parameter) for name, parameter in again.model.named_parameters())
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_batch_and_cause(

@@ -1,7 +1,7 @@
 """Settings of training, and of pretraining."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -73,8 +73,17 @@ class LoopConfig(Config):
     """Steps between training checkpoints; by default 10 in a run."""
     log_every: int = Field(default=10, gt=0)
     """Steps between lines of metrics.jsonl."""
-    keep: Literal["best", "last"] = "best"
-    """Which weights become the model: those with the lowest validation loss, or the last."""
+    keep_every: int | None = Field(default=None, gt=0)
+    """Keep the weights of every so many steps, in checkpoints/step-…; each takes the disk space of a model."""
+    keep: Literal["best", "last", "average"] = "best"
+    """Which weights become the model: those with the lowest validation loss, the last, or the mean of
+    `average_last` kept ones."""
+    average_last: int = Field(default=5, gt=1)
+    """How many of the weights that `keep_every` kept, the latest, `keep: average` takes the mean of."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of a moving average of the weights, such as 0.999, which is evaluated and saved instead; 0: none."""
+    gradient_checkpointing: bool = False
+    """Compute each block again in the backward pass: less memory, a third more time."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: str = "auto"
@@ -85,6 +94,14 @@ class LoopConfig(Config):
     """Compile other blocks where a compiler is installed."""
     seed: int = 0
     """Of initial weights and of the order of the sequences."""
+
+    @model_validator(mode="after")
+    def _check_kept(self) -> Self:
+        if self.keep == "average" and self.keep_every is None:
+            raise ValueError("keep: average takes the mean of kept weights; set keep_every, too")
+        if "average_last" in self.model_fields_set and self.keep != "average":
+            raise ValueError("average_last says what keep: average takes the mean of; set keep to average, too")
+        return self
 
 
 class PretrainConfig(LoopConfig):

@@ -59,8 +59,6 @@ class TeachConfig(LoopConfig):
     """What is not trained."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Learning rate of a block as a multiple of the next one's: lower near the input."""
-    gradient_checkpointing: bool = False
-    """Compute each block again in the backward pass: less memory, a third more time."""
     quantize_base: Literal["int8", "int4"] | None = None
     """Keep the frozen weights quantized (with `lora`)."""
     neftune_alpha: float = Field(default=0.0, ge=0)

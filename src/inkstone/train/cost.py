@@ -14,7 +14,7 @@ from inkstone.core.device import tune_allocator
 from inkstone.data.packing import PackedSequence
 from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
-from inkstone.train.config import PretrainConfig
+from inkstone.train.config import LoopConfig, PretrainConfig
 from inkstone.train.learning import Learning, build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
 
@@ -38,7 +38,7 @@ def estimate(config: PretrainConfig, inputs: Mapping[str, Path]) -> dict[str, An
         "parameters": parameters,
         "tokens": tokens,
         "memory_bytes": memory_bytes(parameters, tokenizer.vocab_size, config, micro_batch_size),
-        "disk_bytes": parameters * 4 * (1 + 2 * (1 + _OPTIMIZER_VALUES[config.optimizer.name])),
+        "disk_bytes": parameters * 4 + checkpoint_bytes(config, parameters, config.steps),
         "seconds": seconds * config.steps,
         "tokens_per_second": round(settings.batch_size * config.context_length / seconds),
         "batch": f"{settings.batch_size} × {config.context_length} tokens, {micro_batch_size} at a time",
@@ -46,6 +46,19 @@ def estimate(config: PretrainConfig, inputs: Mapping[str, Path]) -> dict[str, An
         "dtype": str(settings.dtype).removeprefix("torch."),
         **rows,
     }
+
+
+def checkpoint_bytes(config: LoopConfig, trained: int, steps: int) -> int:
+    """Disk that a run's checkpoints take, in bytes: the last one, the best weights, and those that `keep_every` keeps.
+
+    Args:
+        config: of the run.
+        trained: number of values that are trained.
+        steps: of the run.
+    """
+    last = 1 + _OPTIMIZER_VALUES[config.optimizer.name] + (config.ema > 0)
+    kept = steps // config.keep_every if config.keep_every else 0
+    return 4 * trained * (last + 1 + kept)
 
 
 def memory_bytes(parameters: int, vocab_size: int, config: PretrainConfig, micro_batch_size: int) -> int:

@@ -1,8 +1,9 @@
 """The one training loop. What is learned is the objective's business, how the model is wired the model's."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -11,18 +12,31 @@ from torch import Tensor, nn
 
 from inkstone.core.device import resolve_device, resolve_dtype
 from inkstone.core.errors import InputError
-from inkstone.core.progress import Bar, progress, say
+from inkstone.core.progress import Bar, progress, say, size
 from inkstone.nn.models.base import Model
 from inkstone.train.config import LoopConfig, PretrainConfig
+from inkstone.train.ema import WeightAverage
 from inkstone.train.guard import check_step
 from inkstone.train.interrupt import Interrupts
+from inkstone.train.interval import Interval
 from inkstone.train.metrics import MetricsLog, combine, is_largest
 from inkstone.train.micro_batches import Split, by_count
+from inkstone.train.neftune import EmbeddingNoise
 from inkstone.train.objectives import Batch, Objective, num_tokens
 from inkstone.train.optim import build_optimizers, clip_gradient, set_learning_rate
 from inkstone.train.precision import autocast, compile_blocks, missing_compiler
+from inkstone.train.replay import Replay
 from inkstone.train.schedule import learning_rate_factor
-from inkstone.train.state import TrainState, load_state, save_state
+from inkstone.train.state import (
+    Resumable,
+    TrainState,
+    checkpoint_folder,
+    load_state,
+    save_state,
+    save_weights,
+    trained_parameters,
+)
+from inkstone.train.usage import flops_per_token, peak_flops, peak_memory_bytes
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
@@ -61,6 +75,8 @@ class LoopSettings:
     learning_rate: float
     device: torch.device
     dtype: torch.dtype
+    layer_decay: float = 1.0
+    """Learning rate of a block as a multiple of the next one's."""
 
     @property
     def eval_every(self) -> int:
@@ -91,19 +107,6 @@ def pretrain_settings(config: PretrainConfig) -> LoopSettings:
     )
 
 
-@dataclass
-class _Interval:
-    """Sums since the last line of metrics."""
-
-    loss: float = 0.0
-    gradient_norm: float = 0.0
-    metrics: dict[str, float] = field(default_factory=dict)
-    """Of the objective, each a mean over the targets of a step."""
-    steps: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-
-
 class Loop(Generic[E]):
     """Trains a model from where its folder says it stands.
 
@@ -114,6 +117,8 @@ class Loop(Generic[E]):
         settings: how.
         out: the run's folder; `checkpoints/last` and `checkpoints/best` are kept there.
         evaluate: called on a budget; None to train without validation.
+        noise: on the embeddings of what is learned.
+        replay: text that is learned beside.
 
     Raises:
         InputError: there are fewer examples than one step needs.
@@ -127,6 +132,9 @@ class Loop(Generic[E]):
         settings: LoopSettings,
         out: Path,
         evaluate: Evaluator | None,
+        *,
+        noise: EmbeddingNoise | None = None,
+        replay: Replay | None = None,
     ) -> None:
         if examples.per_epoch < settings.batch_size:
             raise InputError(
@@ -136,11 +144,18 @@ class Loop(Generic[E]):
             )
         self.model, self.objective, self.examples = model, objective, examples
         self.settings, self.out, self.evaluate = settings, out, evaluate
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizers = build_optimizers(model, settings.config.optimizer)
-        self.state = load_state(out / "checkpoints" / "last", model, self.optimizers) or TrainState()
+        self.noise, self.replay = noise, replay
+        self.parameters = list(trained_parameters(model).values())
+        self.optimizers = build_optimizers(model, settings.config.optimizer, settings.layer_decay)
+        self.average = WeightAverage(model, settings.config.ema) if settings.config.ema else None
+        if settings.config.gradient_checkpointing:
+            model.checkpoint_blocks()
+        self.state = load_state(checkpoint_folder(out, "last"), model, self.optimizers, self._parts()) or TrainState()
+        self._settle_length()
         self._settle_environment()
-        self._interval = _Interval()
+        self._interval = Interval.of(self.state.interval)
+        self._flops_of_weights = flops_per_token(model, 0)
+        self._flops_of_attention = flops_per_token(model, 1) - self._flops_of_weights
 
     def run(self) -> TrainState:
         """Train to the last step, or until validation stops improving.
@@ -163,13 +178,16 @@ class Loop(Generic[E]):
                 last = self.state.step == steps
                 if self.evaluate and (last or self.state.step % settings.eval_every == 0):
                     self._evaluate(log, bar)
+                if settings.config.keep_every and self.state.step % settings.config.keep_every == 0:
+                    with self.averaged():
+                        save_weights(checkpoint_folder(self.out, self.state.step), self.model)
                 if last or self.state.step % settings.checkpoint_every == 0 or interrupts.requested:
                     self.save(log)
                 if interrupts.requested:
                     raise KeyboardInterrupt(f"stopped after step {self.state.step:,}; the same command goes on")
         return self.state
 
-    def step(self, log: MetricsLog) -> dict[str, float]:
+    def step(self, log: MetricsLog) -> dict[str, Any]:
         """One optimizer step; returns what to show of it."""
         began = time.perf_counter()
         state, settings = self.state, self.settings
@@ -185,22 +203,31 @@ class Loop(Generic[E]):
             optimizer.zero_grad(set_to_none=True)
         state.step += 1
         state.tokens += read
+        if self.average:
+            self.average.update(state.step)
         if isinstance(self.examples, OnPolicy):
             metrics |= self.examples.step_done(state.step, metrics, log)
         seconds = time.perf_counter() - began
         state.seconds += seconds
-        self._count(loss, gradient_norm, metrics, read, seconds)
+        self._interval.add(loss, gradient_norm, metrics, read, seconds)
         if state.step % settings.config.log_every == 0 or state.step in (1, settings.steps):
             self._log(log, rate)
-        return {"loss": loss, "tokens_per_s": read / seconds}
+        return {
+            "loss": loss,
+            "learning_rate": rate,
+            "tokens_per_s": read / seconds,
+            "of_peak": f"{self._share_of_peak(read / seconds):.0%}",
+            "memory": size(peak_memory_bytes(settings.device)),
+        }
 
     def accumulate_gradient(self, start: int) -> tuple[float, dict[str, float], int]:
         """Gradient of the mean loss over a step's examples, micro-batch by micro-batch.
 
         Returns:
-            The loss and the objective's metrics, means over the targets, and the tokens read.
+            The loss and the objective's metrics, means over the targets, and the tokens read. The loss of replayed
+            text is a metric.
         """
-        settings = self.settings
+        settings, replay = self.settings, self.replay
         examples = self.examples.batch(start, settings.batch_size)
         batches = [self.objective.collate(part) for part in settings.split(examples)]
         num_targets = sum(self.objective.num_targets(batch) for batch in batches)
@@ -209,14 +236,23 @@ class Loop(Generic[E]):
                 "no token of this step carries loss", where=f"sequences from {start}", remedy="look at the data"
             )
         self.prepare_step(batches)
+        weight = 1.0 if replay is None else 1 - replay.share
         total, metrics = 0.0, dict[str, float]()
         for batch in batches:
             summed, summed_metrics = self.batch_loss(batch)
             loss = summed / num_targets
-            loss.backward()  # type: ignore[no-untyped-call]
+            (weight * loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             for name, value in summed_metrics.items():
                 combine(metrics, name, float(value) / (1 if is_largest(name) else num_targets))
+        if replay is not None:
+            replayed = replay.batches(start // settings.batch_size)
+            num_targets = replay.num_targets(replayed)
+            for batch in replayed:
+                loss = self.loss_of(replay.objective, batch)[0] / num_targets
+                (replay.share * loss).backward()  # type: ignore[no-untyped-call]
+                metrics["replay_loss"] = metrics.get("replay_loss", 0.0) + float(loss.detach())
+            batches += replayed
         return total, metrics, sum(map(num_tokens, batches))
 
     def prepare_step(self, batches: Sequence[Batch]) -> None:
@@ -226,21 +262,32 @@ class Loop(Generic[E]):
 
     def batch_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Loss and metrics of one micro-batch, summed over its targets."""
+        with self.noise.over(batch) if self.noise else contextlib.nullcontext():
+            return self.loss_of(self.objective, batch)
+
+    def loss_of(self, objective: Objective[Any], batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Summed loss and metrics of a batch under an objective, on the device and in the format of the run."""
         settings = self.settings
         if settings.device.type != "cpu":
             batch = {name: value.to(settings.device, non_blocking=True) for name, value in batch.items()}
         with autocast(settings.device, settings.dtype):
-            return self.objective.loss(self.model, batch)
+            return objective.loss(self.model, batch)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Within the block, the model has the weights that are evaluated and saved: the average, where there is one."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
 
     def _evaluate(self, log: MetricsLog, bar: Bar) -> None:
         assert self.evaluate is not None
         state = self.state
-        metrics = self.evaluate(self.model, state.step)
+        with self.averaged():
+            metrics = self.evaluate(self.model, state.step)
         log.write(state.step, **metrics)
         bar.update(0, valid_loss=metrics["valid_loss"])
         if state.best_loss is None or metrics["valid_loss"] < state.best_loss:
             state.best_loss, state.best_step, state.evaluations_since_best = metrics["valid_loss"], state.step, 0
-            save_state(self.out / "checkpoints" / "best", state, self.model, self.optimizers)
+            with self.averaged():
+                save_weights(checkpoint_folder(self.out, "best"), self.model)
         else:
             state.evaluations_since_best += 1
 
@@ -254,29 +301,43 @@ class Loop(Generic[E]):
     def save(self, log: MetricsLog) -> None:
         """Write the checkpoint `last`."""
         log.flush()
-        save_state(self.out / "checkpoints" / "last", self.state, self.model, self.optimizers)
+        self.state.interval = self._interval.asdict()
+        save_state(checkpoint_folder(self.out, "last"), self.state, self.model, self.optimizers, self._parts())
 
-    def _count(self, loss: float, gradient_norm: float, metrics: dict[str, float], tokens: int, seconds: float) -> None:
-        interval = self._interval
-        interval.loss += loss
-        for name, value in metrics.items():
-            combine(interval.metrics, name, value)
-        interval.gradient_norm += gradient_norm
-        interval.steps += 1
-        interval.tokens += tokens
-        interval.seconds += seconds
+    def _parts(self) -> dict[str, Resumable]:
+        """What has a state beside model and optimizers."""
+        parts = {"average": self.average, "examples": self.examples, "objective": self.objective}
+        return {name: part for name, part in parts.items() if isinstance(part, Resumable)}
 
     def _log(self, log: MetricsLog, learning_rate: float) -> None:
-        interval, self._interval = self._interval, _Interval()
+        interval, self._interval = self._interval, Interval()
         log.write(
             self.state.step,
-            loss=interval.loss / interval.steps,
-            gradient_norm=interval.gradient_norm / interval.steps,
-            **{name: value / (1 if is_largest(name) else interval.steps) for name, value in interval.metrics.items()},
+            **interval.means(),
             learning_rate=learning_rate,
             tokens=self.state.tokens,
-            tokens_per_s=round(interval.tokens / interval.seconds, 1),
+            tokens_per_s=round(interval.tokens_per_second, 1),
+            of_peak=round(self._share_of_peak(interval.tokens_per_second), 4),
+            memory_bytes=peak_memory_bytes(self.settings.device),
         )
+
+    def _share_of_peak(self, tokens_per_second: float) -> float:
+        """Of the operations that this machine can do, the share that training needs at such a speed."""
+        settings, state = self.settings, self.state
+        length = state.tokens / (state.step * settings.batch_size)
+        flops = self._flops_of_weights + self._flops_of_attention * length
+        return flops * tokens_per_second / peak_flops(settings.device, settings.dtype)
+
+    def _settle_length(self) -> None:
+        """Say it when a run goes on with other steps than it was to have."""
+        state, steps = self.state, self.settings.steps
+        if state.planned_steps not in (None, steps):
+            say(
+                f"step {state.step:,} of {state.planned_steps:,} was reached, and the run goes on to {steps:,}: "
+                f"from here on the learning rate is that of a run of {steps:,} steps"
+            )
+            state.continued_from.append(state.step)
+        state.planned_steps = steps
 
     def _compile(self) -> bool:
         missing = missing_compiler(self.settings.device)

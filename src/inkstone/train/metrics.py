@@ -13,6 +13,8 @@ from inkstone.train.tensorboard import event_file, write_header, write_scalars
 
 METRICS = "metrics.jsonl"
 LOSS_CURVE = "loss.png"
+MACHINE_METRICS = frozenset({"time", "tokens_per_s", "of_peak", "memory_bytes"})
+"""What differs between two runs that compute the same."""
 
 
 def is_largest(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Optimizers by name, with the parameter groups that each wants."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -9,6 +10,7 @@ from torch.optim import Optimizer
 
 from inkstone.core.config import Config
 from inkstone.core.device import resolve_dtype
+from inkstone.nn.depth import parameter_depths
 from inkstone.nn.models.base import Model
 from inkstone.train.muon import BatchedMuon
 
@@ -30,30 +32,51 @@ class OptimizerConfig(Config):
     """Largest norm of the whole gradient; longer ones are scaled down."""
 
 
-def build_optimizers(model: Model, config: OptimizerConfig) -> list[Optimizer]:
+def build_optimizers(model: Model, config: OptimizerConfig, layer_decay: float = 1.0) -> list[Optimizer]:
     """Optimizers that together hold every trained parameter of `model` once.
 
-    Each group has a key `rate`: its learning rate as a multiple of the schedule's.
+    Each group has a key `rate`: its learning rate as a multiple of the schedule's. With `layer_decay` d it is
+    `d^(N + 1 - depth)` for a model of N blocks: 1 for what follows the blocks, d for the last block, d^(N + 1) for
+    embeddings (Howard & Ruder 2018, arXiv:1801.06146, section 3.2; ELECTRA, Clark et al. 2020, arXiv:2003.10555).
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    matrices = {name: parameter for name, parameter in trained.items() if parameter.squeeze().dim() >= 2}
-    vectors = [parameter for name, parameter in trained.items() if name not in matrices]
+    inner = _inside_blocks(model) if config.name == "muon" else set()
+    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
+    for name, rate in _rates(model, layer_decay).items():
+        if name not in trained:
+            continue
+        parameter = trained[name]
+        matrix, hidden = parameter.squeeze().dim() >= 2, id(parameter) in inner
+        if config.name == "muon" and matrix and not hidden:
+            rate *= config.embedding_rate
+        key = (matrix and hidden, config.weight_decay if matrix else 0.0, rate)
+        groups.setdefault(key, []).append(parameter)
+    by_kind = {kind: _groups(groups, hidden=kind) for kind in (True, False)}
     if config.name == "sgd":
-        groups = _groups((list(matrices.values()), config.weight_decay, 1.0), (vectors, 0.0, 1.0))
-        return [torch.optim.SGD(groups, lr=0.0, momentum=config.momentum)]
-    if config.name == "adamw":
-        return [_adamw(config, (list(matrices.values()), config.weight_decay, 1.0), (vectors, 0.0, 1.0))]
-    inner = _inside_blocks(model)
-    hidden = [parameter for parameter in matrices.values() if id(parameter) in inner]
-    outer = [parameter for parameter in matrices.values() if id(parameter) not in inner]
-    muon = BatchedMuon(
-        _groups((hidden, config.weight_decay, 1.0)),
-        product_dtype=resolve_dtype("auto", hidden[0].device),
-        lr=0.0,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
-    return [muon, _adamw(config, (outer, config.weight_decay, config.embedding_rate), (vectors, 0.0, 1.0))]
+        return [torch.optim.SGD(by_kind[False], lr=0.0, momentum=config.momentum)]
+    optimizers: list[Optimizer] = []
+    if by_kind[True]:
+        optimizers.append(
+            BatchedMuon(
+                by_kind[True],
+                product_dtype=resolve_dtype("auto", model.device),
+                lr=0.0,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+            )
+        )
+    if by_kind[False]:
+        betas = config.beta1, config.beta2
+        optimizers.append(torch.optim.AdamW(by_kind[False], lr=0.0, betas=betas, eps=1e-8, fused=True))
+    return optimizers
+
+
+def _rates(model: Model, layer_decay: float) -> dict[str, float]:
+    """Name of a parameter → its learning rate as a multiple of the schedule's."""
+    if layer_decay == 1:
+        return {name: 1.0 for name, _ in model.named_parameters()}
+    top = len(list(model.blocks)) + 1
+    return {name: layer_decay ** (top - depth) for name, depth in parameter_depths(model).items()}
 
 
 def _inside_blocks(model: Model) -> set[int]:
@@ -69,16 +92,12 @@ def set_learning_rate(optimizers: list[Optimizer], learning_rate: float) -> None
             group["lr"] = learning_rate * group["rate"]
 
 
-def _adamw(config: OptimizerConfig, *groups: tuple[list[nn.Parameter], float, float]) -> Optimizer:
-    return torch.optim.AdamW(_groups(*groups), lr=0.0, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
-
-
-def _groups(*groups: tuple[list[nn.Parameter], float, float]) -> list[dict[str, object]]:
-    return [
-        {"params": parameters, "weight_decay": weight_decay, "rate": rate}
-        for parameters, weight_decay, rate in groups
-        if parameters
-    ]
+def _groups(
+    parameters: Mapping[tuple[bool, float, float], list[nn.Parameter]], *, hidden: bool
+) -> list[dict[str, Any]]:
+    """Parameter groups, those with decay first."""
+    keys = sorted((key for key in parameters if key[0] == hidden), key=lambda key: (-key[1], -key[2]))
+    return [{"params": parameters[key], "weight_decay": key[1], "rate": key[2]} for key in keys]
 
 
 def clip_gradient(parameters: list[nn.Parameter], largest: float) -> Tensor:

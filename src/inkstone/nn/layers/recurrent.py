@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from inkstone.nn.layers.recompute import run_block
+
 State = tuple[Tensor, Tensor]
 """Output h and cell c of one layer after its last token, each (1, N, H): N sequences or runs, H the layer's width."""
 
@@ -93,6 +95,7 @@ def run_layer(layer: nn.LSTM, inputs: Tensor, state: State | None, runs: Runs | 
         The outputs, (B, T, H) or (M, H), and the state after the last token.
     """
     if runs is None:
-        return layer(inputs, state)
-    output, state = layer(PackedSequence(inputs, runs.batch_sizes), state)
+        output, state = run_block(layer, inputs, state)
+        return output, state
+    output, state = run_block(layer, PackedSequence(inputs, runs.batch_sizes), state)
     return output.data, state

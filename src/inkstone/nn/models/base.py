@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkstone.core.config import Config
+from inkstone.nn.layers.quantized import QuantizedLinear
 
 
 class ModelConfig(Config):
@@ -60,8 +61,9 @@ class Model(nn.Module, ABC):
         """The repeated part, first to last: what is compiled, frozen or checkpointed as a unit."""
 
     def num_parameters(self) -> int:
-        """Number of values in the parameters, shared ones counted once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """Number of values in the parameters, shared ones counted once, quantized weights too."""
+        quantized = sum(module.num_weights for module in self.modules() if isinstance(module, QuantizedLinear))
+        return quantized + sum(parameter.numel() for parameter in self.parameters())
 
     def fuse(self, dtype: torch.dtype) -> bool:
         """Compute the blocks by native kernels from now on, if there are any for products in `dtype` here.
@@ -70,6 +72,11 @@ class Model(nn.Module, ABC):
             Whether there are.
         """
         return False
+
+    def checkpoint_blocks(self) -> None:
+        """From now on keep only what each block reads, and compute it again for the gradient: see `run_block`."""
+        for block in self.blocks:
+            block.checkpointed = True  # type: ignore[assignment]
 
     @property
     def device(self) -> torch.device:

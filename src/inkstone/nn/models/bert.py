@@ -15,6 +15,7 @@ from inkstone.nn.layers.activation import Activation, activation
 from inkstone.nn.layers.attention import attention
 from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.layers.mask import AttentionMask, make_mask
+from inkstone.nn.layers.recompute import run_block
 from inkstone.nn.models.base import Encoder, ModelConfig
 
 
@@ -106,6 +107,7 @@ class BertSelfAttention(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.num_attention_heads = config.num_attention_heads
+        self.head_dim = config.hidden_size // config.num_attention_heads
         self.dropout = config.attention_probs_dropout_prob
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
@@ -208,7 +210,7 @@ class BertModel(Encoder):
         if output_hidden_states is not None:
             output_hidden_states.append(hidden_states)
         for block in self.blocks:
-            hidden_states = block(hidden_states, mask, output_attentions)
+            hidden_states = run_block(block, hidden_states, mask, output_attentions)
             if output_hidden_states is not None:
                 output_hidden_states.append(hidden_states)
         return hidden_states

@@ -18,6 +18,7 @@ from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.conv1d import Conv1D
 from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.layers.mask import AttentionMask, make_mask
+from inkstone.nn.layers.recompute import run_block
 from inkstone.nn.layers.rope import positions
 from inkstone.nn.models.base import Decoder, ModelConfig
 
@@ -163,7 +164,7 @@ class GPT2Model(nn.Module):
         )
         hidden_states = self.wte(input_ids) + self.wpe(position_ids)
         for block in self.h:
-            hidden_states = block(hidden_states, mask, cache, output_attentions)
+            hidden_states = run_block(block, hidden_states, mask, cache, output_attentions)
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.ln_f(hidden_states)

@@ -18,6 +18,7 @@ from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.mlp import GatedMLP
 from inkstone.nn.layers.norm import RMSNorm
+from inkstone.nn.layers.recompute import run_block
 from inkstone.nn.layers.rope import RotaryEmbedding, positions
 from inkstone.nn.layers.rope_scaling import LongRopeScaling, RopeScaling
 from inkstone.nn.layers.self_attention import Attention
@@ -204,7 +205,7 @@ class LlamaModel(nn.Module):
             runs = llama_block.runs_of(input_ids, segment_ids)
             for block in self.layers:
                 assert isinstance(block, LlamaBlock)
-                hidden_states = llama_block.forward(block, hidden_states, rope, runs)
+                hidden_states = run_block(block, block, hidden_states, rope, runs, compute=llama_block.forward)
         else:
             masks = {
                 window: make_mask(
@@ -219,7 +220,9 @@ class LlamaModel(nn.Module):
                 for window in set(self.windows)
             }
             for block, window, turns in zip(self.layers, self.windows, self.turns, strict=True):
-                hidden_states = block(hidden_states, rope if turns else None, masks[window], cache, output_attentions)
+                hidden_states = run_block(
+                    block, hidden_states, rope if turns else None, masks[window], cache, output_attentions
+                )
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.norm(hidden_states)

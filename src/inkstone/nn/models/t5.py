@@ -22,6 +22,7 @@ from inkstone.nn.layers.cross_attention import (
 )
 from inkstone.nn.layers.mask import AttentionMask, make_mask
 from inkstone.nn.layers.norm import RMSNorm
+from inkstone.nn.layers.recompute import run_block
 from inkstone.nn.layers.relative_position import RelativePositionBias
 from inkstone.nn.models.stacks import StackedConfig, StackedEncoderDecoder
 
@@ -175,7 +176,9 @@ class T5Stack(nn.Module):
         bias = self._relative_attention_bias(time, past + time)
         hidden_states = self.dropout(self.embed_tokens(input_ids))
         for block in self.block:
-            hidden_states = block(hidden_states, mask, bias, source, cache, output_attentions, output_cross_attentions)
+            hidden_states = run_block(
+                block, hidden_states, mask, bias, source, cache, output_attentions, output_cross_attentions
+            )
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.dropout(self.final_layer_norm(hidden_states))

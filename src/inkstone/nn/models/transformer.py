@@ -17,6 +17,7 @@ from inkstone.nn.layers.activation import Activation, activation
 from inkstone.nn.layers.cross_attention import CrossAttention, EncoderDecoderCache, SelfAttention, Source
 from inkstone.nn.layers.embedding import LearnedPositions, SinusoidalPositions
 from inkstone.nn.layers.mask import AttentionMask, make_mask
+from inkstone.nn.layers.recompute import run_block
 from inkstone.nn.layers.rope import positions
 from inkstone.nn.models.stacks import StackedConfig, StackedEncoderDecoder
 
@@ -184,7 +185,9 @@ class TransformerStack(nn.Module):
         embedded = embedded + self.embed_positions(position_ids).to(embedded.dtype)
         hidden_states = self.dropout(self.layernorm_embedding(embedded))
         for block in self.layers:
-            hidden_states = block(hidden_states, mask, source, cache, output_attentions, output_cross_attentions)
+            hidden_states = run_block(
+                block, hidden_states, mask, source, cache, output_attentions, output_cross_attentions
+            )
         if cache is not None:
             cache.advance(time)
         output: Tensor = self.layer_norm(hidden_states)

@@ -1,0 +1,80 @@
+"""How much of the machine a run uses."""
+
+import functools
+import time
+
+import torch
+from torch import nn
+
+from inkstone.core.device import peak_rss_bytes
+from inkstone.nn.layers.experts import SparseMLP
+from inkstone.nn.layers.quantized import QuantizedLinear
+from inkstone.nn.models.base import EncoderDecoder, Model
+
+_TIMED_PRODUCTS = 4
+_PRODUCT_SIZE = {"cpu": 1024, "cuda": 8192, "mps": 4096}
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory that was in use so far: by tensors on a GPU, by the whole process elsewhere."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_rss_bytes()
+
+
+def flops_per_token(model: Model, length: float) -> float:
+    """Floating-point operations of training on one token of a sequence.
+
+    6 for every weight of a matrix (Kaplan et al. 2020, arXiv:2001.08361, section 2.1), of which 2 are for the weight's
+    own gradient and fall away where it is frozen, and 12 · width · length for every layer of attention (Chowdhery et
+    al. 2022, arXiv:2204.02311, appendix B). Looking tokens up costs nothing, and of a mixture's experts those count
+    that compute. In an encoder–decoder a token passes through one of two stacks, which counts as half of all.
+
+    What is computed twice (gradient checkpointing) is counted once.
+
+    Args:
+        model: as it is trained, adapters included.
+        length: tokens of a sequence, on average.
+    """
+    shares = _shares_of_experts(model)
+    seen: set[int] = set()
+    total = 0.0
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            continue
+        if isinstance(module, QuantizedLinear):
+            total += 4 * module.num_weights * shares.get(id(module), 1.0)
+        for weight in module.parameters(recurse=False):
+            if weight.squeeze().dim() >= 2 and id(weight) not in seen:
+                seen.add(id(weight))
+                total += (6 if weight.requires_grad else 4) * weight.numel() * shares.get(id(module), 1.0)
+    widths = (
+        module.num_attention_heads * module.head_dim
+        for module in model.modules()
+        if hasattr(module, "num_attention_heads") and hasattr(module, "head_dim")
+    )
+    total += 12 * length * sum(int(width) for width in widths)  # type: ignore[arg-type]
+    return total / (2 if isinstance(model, EncoderDecoder) else 1)
+
+
+def _shares_of_experts(model: Model) -> dict[int, float]:
+    """Identity of a module → share of the tokens that it computes, for all modules in experts."""
+    return {
+        id(inner): mixture.num_experts_per_tok / len(mixture.experts)
+        for mixture in model.modules()
+        if isinstance(mixture, SparseMLP)
+        for inner in mixture.experts.modules()
+    }
+
+
+@functools.cache
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of large matrix products on this machine: the best of a few, measured."""
+    size = _PRODUCT_SIZE.get(device.type, 2048)
+    # No random values: measuring must leave the streams of random numbers as they are.
+    matrix = torch.full((size, size), 1e-3, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(_TIMED_PRODUCTS):
+        began = time.perf_counter()
+        product = matrix @ matrix
+        float(product[0, 0])  # waits for the device
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
