@@ -20,11 +20,7 @@ def encode_answer(lesson: Lesson, prompt: Text, answer: Text, where: str) -> Tok
     Raises:
         InputError: there is nothing to learn, the chat template does not fit, or the answer alone is too long.
     """
-    tokenizer = lesson.tokenizer
-    if isinstance(prompt, str) and isinstance(answer, str):
-        prompt_ids, answer_ids = _plain(tokenizer, prompt, answer)
-    else:
-        prompt_ids, answer_ids = _rendered(tokenizer, _turns(prompt, "user"), _turns(answer, "assistant"), where)
+    prompt_ids, answer_ids = answer_ids_of(lesson.tokenizer, prompt, answer, where)
     if not prompt_ids:
         raise InputError("the prompt has no tokens", where=where, remedy="give it some text, or leave the row out")
     if len(answer_ids) >= lesson.max_length:
@@ -34,6 +30,17 @@ def encode_answer(lesson: Lesson, prompt: Text, answer: Text, where: str) -> Tok
             remedy="shorten it or leave it out: only prompts are cut",
         )
     return TokenSequence.of(prompt_ids + answer_ids, [False] * len(prompt_ids) + [True] * len(answer_ids))
+
+
+def answer_ids_of(tokenizer: Tokenizer, prompt: Text, answer: Text, where: str) -> tuple[list[int], list[int]]:
+    """The ids of a prompt, and those of an answer with its stop token.
+
+    Raises:
+        InputError: the chat template does not fit.
+    """
+    if isinstance(prompt, str) and isinstance(answer, str):
+        return _plain(tokenizer, prompt, answer)
+    return _rendered(tokenizer, _turns(prompt, "user"), _turns(answer, "assistant"), where)
 
 
 def num_prompt_tokens(sequence: TokenSequence) -> int:
