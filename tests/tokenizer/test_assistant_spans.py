@@ -9,7 +9,13 @@ from inkstone.core.errors import InputError
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.chat import CHATML
 from inkstone.tokenizer.extend import extend_tokenizer
-from inkstone.tokenizer.taught import TaughtTokens, encode_answer, encode_completion, encode_taught_chat
+from inkstone.tokenizer.taught import (
+    TaughtTokens,
+    encode_completion,
+    encode_source,
+    encode_source_target,
+    encode_taught_chat,
+)
 from tests.tokenizer.chat_templates import (
     GEMMA,
     LLAMA,
@@ -220,17 +226,15 @@ def test_completions(bpe: Tokenizer, prompt: str, completion: str) -> None:
     assert bpe.decode(taught.ids) == prompt + completion.removesuffix("<|eos|>")
 
 
-def test_answers_to_prompts_of_either_kind(tokenizer: Tokenizer) -> None:
+def test_the_target_of_a_source_is_the_answer_to_it(tokenizer: Tokenizer) -> None:
     ours = with_template(tokenizer, CHATML)
-    # Of the prompt nothing is learned, whoever says it.
-    assert shown(ours, encode_answer(ours, CHAT[:3], CHAT[3:])) == EXPECTED["chatml"][1].replace("⟦", "", 1).replace(
-        "⟧", "", 1
-    )
-    assert encode_answer(ours, "a", "b") == encode_completion(ours, "a", "b")
-    with pytest.raises(InputError, match="two kinds"):
-        encode_answer(ours, "a", CHAT[1:2])
-    with pytest.raises(InputError, match="makes 0 texts"):
-        encode_answer(ours, CHAT[:2], CHAT[2:3])
+    taught = encode_source_target(ours, "砚台?", "石头。")
+    assert shown(ours, taught) == EXPECTED["chatml"][1].split("<|im_start|>user\nWhy?")[0]
+    bare = Tokenizer(tokenizer.backend, tokenizer.special)
+    assert shown(bare, encode_source_target(bare, "砚台?", "石头。")) == f"{B}砚台?\n⟦石头。{E}⟧"
+    for each in (ours, bare):
+        prompt = encode_source(each, "砚台?")
+        assert encode_source_target(each, "砚台?", "石头。").ids[: len(prompt)] == prompt
 
 
 def test_many_chats_in_one_exchange_are_the_same_as_one_by_one(tokenizer: Tokenizer) -> None:

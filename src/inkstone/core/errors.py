@@ -1,6 +1,8 @@
 """Errors that a user can cause or must act on: where, what is wrong, and what to do about it."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -42,3 +44,12 @@ class ResourceError(InkstoneError):
     """The machine ran out of something: disk, memory."""
 
     exit_code = 4
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Name the place in every `InputError` that is raised inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.cause, where=where, remedy=error.remedy) from error

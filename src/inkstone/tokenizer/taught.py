@@ -32,31 +32,6 @@ def encode_taught_chat(
     return [_encode(tokenizer, text) for text in texts]
 
 
-def encode_answer(tokenizer: "Tokenizer", prompt: Sequence[Turn] | str, answer: Sequence[Turn] | str) -> TaughtTokens:
-    """A prompt, and an answer of which all that the assistant says is learned.
-
-    Args:
-        tokenizer: with a chat template, where they are messages.
-        prompt: messages, or text.
-        answer: messages, or the text that comes right after the prompt; it ends with eos.
-
-    Raises:
-        InputError: as of `taught_texts`; or one is text and the other messages, or nothing is learned.
-    """
-    if isinstance(prompt, str) and isinstance(answer, str):
-        return encode_completion(tokenizer, prompt, answer)
-    if isinstance(prompt, str) or isinstance(answer, str):
-        raise InputError("prompt and answer are of two kinds", remedy="give both as text, or both as messages")
-    learned = [False] * len(prompt) + learned_turns(answer)
-    texts = taught_texts(tokenizer, [*prompt, *answer], learned)
-    if len(texts) != 1:
-        raise InputError(
-            f"an answer makes {len(texts)} texts that are learned, not 1",
-            remedy="end with one turn of the assistant" if texts else "give a turn of the assistant",
-        )
-    return _encode(tokenizer, texts[0])
-
-
 def encode_completion(tokenizer: "Tokenizer", prompt: str, completion: str) -> TaughtTokens:
     """A text and how it goes on, with eos at its end.
 
@@ -73,6 +48,32 @@ def encode_completion(tokenizer: "Tokenizer", prompt: str, completion: str) -> T
     if tokenizer.eos_id is not None and answer_ids[-1:] != [tokenizer.eos_id]:
         answer_ids = [*answer_ids, tokenizer.eos_id]
     return TaughtTokens(prompt_ids + answer_ids, [0] * len(prompt_ids) + [1] * len(answer_ids))
+
+
+def encode_source(tokenizer: "Tokenizer", source: str) -> list[int]:
+    """What a decoder is asked to write the target of `source` after: see `encode_source_target`."""
+    if tokenizer.chat_template is None:
+        return tokenizer.encode(source + _TARGET_FOLLOWS)
+    prompt = tokenizer.apply_chat_template([{"role": "user", "content": source}], add_generation_prompt=True)
+    return tokenizer.encode_rendered(prompt)
+
+
+def encode_source_target(tokenizer: "Tokenizer", source: str, target: str) -> TaughtTokens:
+    """A source and its target for a decoder: the target is the answer to the source as the user's turn.
+
+    Without a chat template it is the line after the source, with eos at its end.
+
+    Raises:
+        InputError: as of `taught_texts`.
+    """
+    if tokenizer.chat_template is None:
+        return encode_completion(tokenizer, source + _TARGET_FOLLOWS, target)
+    chat = [{"role": "user", "content": source}, {"role": "assistant", "content": target}]
+    (taught,) = encode_taught_chat(tokenizer, chat)
+    return taught
+
+
+_TARGET_FOLLOWS = "\n"
 
 
 def _encode(tokenizer: "Tokenizer", taught: TaughtText) -> TaughtTokens:

@@ -1,5 +1,6 @@
 """Cross-entropy of an output layer, without ever holding all logits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -73,6 +74,39 @@ def _loss_and_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     gradient.scatter_add_(-1, targets, gradient.new_full((), -1.0).expand(targets.shape))
     gradient.mul_(counted.unsqueeze(-1))
     return loss, gradient.to(logits.dtype)
+
+
+def smoothed_cross_entropy(
+    logits_of: Callable[[Tensor], Tensor], hidden_states: Tensor, labels: Tensor, vocab_size: int, smoothing: float
+) -> Tensor:
+    """Summed cross-entropy against labels of which each gives `smoothing` of its probability to all V tokens alike.
+
+    Szegedy et al. 2016 (arXiv:1512.00567), section 7. With a large vocabulary the logits are made chunk by chunk,
+    and once more in the backward pass.
+
+    Args:
+        logits_of: the output layer: (N, C) → (N, V).
+        hidden_states: (N, C).
+        labels: (N,), -100 where there is no loss.
+        vocab_size: V.
+        smoothing: 0 is plain cross-entropy.
+
+    Returns:
+        Float32 scalar, in nats.
+    """
+
+    def loss_of(states: Tensor, labels: Tensor) -> Tensor:
+        logits = logits_of(states).float()
+        return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)
+
+    chunk = max(1, _CHUNK_LOGITS // vocab_size)
+    if hidden_states.shape[0] <= chunk:
+        return loss_of(hidden_states, labels)
+    parts: list[Tensor] = [
+        checkpoint(loss_of, states, part, use_reentrant=False)
+        for states, part in zip(hidden_states.split(chunk), labels.split(chunk), strict=True)
+    ]
+    return torch.stack(parts).sum()
 
 
 def linear_log_probabilities(hidden_states: Tensor, weight: Tensor, labels: Tensor, temperature: float = 1.0) -> Tensor:
