@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath
+from inkstone.tasks.answer import Answer, answer
 from inkstone.tasks.chat import chat
+from inkstone.tasks.classify import Classification, classify
 from inkstone.tasks.embed import embed
+from inkstone.tasks.extract import ExtractedSpan, extract
 from inkstone.tasks.generate import complete_all, stream_complete
 from inkstone.tasks.score import Score, score
 
@@ -125,6 +128,51 @@ class LanguageModel:
         return embed(
             self.model, self.tokenizer, texts, config=self.sentence, prompt_name=prompt_name, truncate=truncate
         )
+
+    def classify(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, truncate: bool = False
+    ) -> list[Classification]:
+        """What each text is: `.label` and `.probabilities`, for a model that was taught classes or numbers.
+
+        Args:
+            texts: at most the model's context long each.
+            pairs: the second texts, for a model that was taught pairs.
+            truncate: keep the beginning of a text that is too long, and warn of how many there were.
+
+        Raises:
+            InputError: a text has no tokens, or is too long and `truncate` is not given; or the model was not taught.
+        """
+        return classify(self.model, self.tokenizer, texts, pairs, truncate=truncate)
+
+    def extract(self, texts: Sequence[str], *, truncate: bool = False) -> list[list[ExtractedSpan]]:
+        """What is named in each text: spans with `.text`, `.start`, `.end`, `.label` and `.score`, in their order.
+
+        Args:
+            texts: at most the model's context long each.
+            truncate: keep the beginning of a text that is too long, and warn of how many there were.
+
+        Raises:
+            InputError: a text has no tokens, or is too long and `truncate` is not given; or the model was not taught.
+        """
+        return extract(self.model, self.tokenizer, texts, truncate=truncate)
+
+    def answer(
+        self, question: str, context: str, *, null_threshold: float | None = None, truncate: bool = False
+    ) -> Answer:
+        """The part of `context` that answers `question`: `.text`, `.start`, `.end` and `.score`.
+
+        Args:
+            question: may take half of the model's context.
+            context: of any length.
+            null_threshold: give no answer, an empty text, where that is likelier by more than this (natural
+                logarithm of the odds; 0 is the even point); by default always give one.
+            truncate: cut a question that is too long, and warn.
+
+        Raises:
+            InputError: the question is too long and `truncate` is not given, or one has no tokens; or the model was
+                not taught.
+        """
+        return answer(self.model, self.tokenizer, question, context, null_threshold=null_threshold, truncate=truncate)
 
     def _decoder(self) -> "Decoder":
         """The model, where it continues text."""

@@ -1,11 +1,12 @@
 """One vector for each text, so that texts of like meaning have vectors of like direction."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from inkstone.core.config import suggestion
 from inkstone.core.errors import ConfigError, InputError
+from inkstone.tasks.batches import length_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from inkstone.checkpoint.sentence import SentenceConfig
     from inkstone.nn.models.base import Model
     from inkstone.tokenizer import Tokenizer
-
-TOKENS_AT_ONCE = 1 << 14
-"""Tokens of one forward pass, padding included."""
 
 
 def embed(
@@ -55,7 +53,7 @@ def embed(
     token_ids = _encode(tokenizer, [prompt + text for text in texts], limit, truncate=truncate)
     vectors = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)  # type: ignore[attr-defined]
     with torch.inference_mode():
-        for rows in _batches([len(ids) for ids in token_ids]):
+        for rows in length_batches([len(ids) for ids in token_ids]):
             vectors[rows] = _vectors(model, [token_ids[row] for row in rows], tokenizer.pad_id or 0, config)
     return vectors
 
@@ -110,18 +108,6 @@ def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncat
         row = next(row for row, ids in enumerate(token_ids) if not ids)
         raise InputError(f"texts[{row}] has no tokens", where="texts", remedy="leave out empty texts")
     return token_ids
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows of like length together, the longest first, so that what does not fit into memory fails at once."""
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > TOKENS_AT_ONCE:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
 
 
 def _vectors(model: Any, token_ids: Sequence[Sequence[int]], pad_id: int, config: "SentenceConfig") -> "np.ndarray":

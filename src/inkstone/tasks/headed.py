@@ -1,0 +1,104 @@
+"""What the tasks of models with a head have in common: texts in, the head's logits out."""
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from inkstone.core.errors import InputError
+from inkstone.tasks.batches import length_batches
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from inkstone.nn.heads import HeadedModel, HeadKind
+    from inkstone.nn.models.base import Model
+    from inkstone.tokenizer import Tokenizer
+    from inkstone.tokenizer.encoding import Encoding
+
+_TAUGHT_BY = {"sequence": "classify, regress or reward", "token": "tokens", "span": "span"}
+
+
+def with_head_of(model: "Model", kind: "HeadKind") -> "HeadedModel":
+    """The model, where it has such a head.
+
+    Raises:
+        InputError: it has not.
+    """
+    from inkstone.nn.heads import HeadedModel
+
+    if isinstance(model, HeadedModel) and model.head_config.kind == kind:
+        return model
+    has = f"a {model.head_config.kind} head" if isinstance(model, HeadedModel) else "no head"
+    raise InputError(
+        f"this needs a model with a {kind} head, and this one ({model.config.model_type}) has {has}",
+        where="model",
+        remedy=f"teach it: the stage finetune with the method {_TAUGHT_BY[kind]}",
+    )
+
+
+def encode_texts(
+    tokenizer: "Tokenizer",
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    max_length: int,
+    *,
+    truncate: bool,
+) -> "list[Encoding]":
+    """Texts, or pairs of texts, as the model was taught to read them.
+
+    Raises:
+        InputError: one has no tokens, or is too long and `truncate` is not given.
+    """
+    from inkstone.tokenizer.encoding import cut_to_length
+
+    _check_lists(texts, pairs)
+    encodings = [
+        tokenizer.encode_with_offsets(text, None if pairs is None else pairs[row]) for row, text in enumerate(texts)
+    ]
+    empty = next((row for row, encoding in enumerate(encodings) if 0 not in encoding.sequence_ids), None)
+    if empty is not None:
+        raise InputError(f"texts[{empty}] has no tokens", where="texts", remedy="leave out empty texts")
+    too_long = [row for row, encoding in enumerate(encodings) if len(encoding) > max_length]
+    if too_long and not truncate:
+        raise InputError(
+            f"{len(too_long)} of {len(texts)} texts are longer than {max_length:,} tokens, which is all that is read; "
+            f"texts[{too_long[0]}] has {len(encodings[too_long[0]]):,}",
+            where="texts",
+            remedy="split them, or give truncate=True to keep their beginnings",
+        )
+    if too_long:
+        warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {max_length:,} tokens", stacklevel=4)
+    for row in too_long:
+        encodings[row] = cut_to_length(encodings[row], max_length, "right")
+    return encodings
+
+
+def _check_lists(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
+    if isinstance(texts, str) or isinstance(pairs, str):
+        raise InputError("a single text", where="texts", remedy="give a list of texts: [text]")
+    if pairs is not None and len(pairs) != len(texts):
+        raise InputError(f"{len(texts)} texts and {len(pairs)} pairs", where="pairs", remedy="give one for each text")
+
+
+def logits_of(
+    model: "HeadedModel", rows: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]], pad_id: int | None
+) -> "list[NDArray[np.float32]]":
+    """The head's logits for each row of token ids, in their order: (labels,) of a text, (T, labels) of its tokens."""
+    import torch
+
+    from inkstone.data.layout import fill
+
+    results: list[Any] = [None] * len(rows)
+    with torch.inference_mode():
+        for batch in length_batches([len(row) for row in rows]):
+            input_ids = fill([rows[row] for row in batch], pad_id or 0, "right")
+            mask = fill([[1] * len(rows[row]) for row in batch], 0, "right")
+            types = fill([token_type_ids[row] for row in batch], 0, "right") if model.reads_token_types else None
+            logits = model(
+                input_ids.to(model.device), mask.to(model.device), None if types is None else types.to(model.device)
+            )
+            values = logits.float().cpu().numpy()
+            for row, of_row in zip(batch, values, strict=True):
+                results[row] = of_row if of_row.ndim == 1 else of_row[: len(rows[row])]
+    return results
