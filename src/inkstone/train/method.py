@@ -72,8 +72,8 @@ class Method(Generic[T]):
     """Adds to the encodings of a split (`train`, `valid`) what is computed once: reference log-probabilities …"""
     draw: Callable[[Lesson, Sequence[T]], Examples[T]] | None = None
     """The endless training examples, by default in a shuffled order; on-policy methods draw rollouts."""
-    evaluate: Callable[[Lesson, Sequence[T]], Evaluator] | None = None
-    """Given the validation split, by default the objective's loss on it."""
+    evaluate: Callable[[Lesson, Sequence[T], Examples[Any]], Evaluator] | None = None
+    """Given the validation split and what was drawn for training, by default the objective's loss on the former."""
     finish: Callable[[Model], Model] = lambda model: model
     """The model to save, made from the one that was trained: without what only training needs."""
 

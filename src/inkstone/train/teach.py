@@ -41,7 +41,7 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     draw = method.draw or _shuffled
     loop = Loop(lesson.model, objective, draw(lesson, train), settings, out, None)
     if valid and method.evaluate:
-        loop.evaluate = method.evaluate(lesson, valid)
+        loop.evaluate = method.evaluate(lesson, valid, loop.examples)
     elif valid:
         loop.evaluate = ValidationLoss(valid, objective, loop.batch_loss, settings.split, loop.prepare_step)
     state = loop.run()

@@ -136,8 +136,8 @@ def _length_collapse(first: Means, last: Means, config: RLConfig) -> str | None:
         return None
     return (
         f"completions shrank from {first.completion_tokens:.1f} to {last.completion_tokens:.1f} tokens while the "
-        f"reward did not rise ({first.reward:.3f} at first, {last.reward:.3f} now): the model evades; lower the weight of "
-        "length in rl.rewards, raise rl.kl_coefficient, or set rl.loss_type: dr_grpo"
+        f"reward did not rise ({first.reward:.3f} at first, {last.reward:.3f} now): the model evades; lower the weight "
+        "of length in rl.rewards, raise rl.kl_coefficient, or set rl.loss_type: dr_grpo"
     )
 
 
