@@ -43,18 +43,31 @@ class SequenceToSequence(Objective[SourceTarget]):
         return int((batch["labels"] != IGNORED).sum())
 
     def loss(self, model: EncoderDecoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Summed cross-entropy in nats; the decoder reads the labels, one place later, after its start token."""
-        labels, source_mask = batch["labels"], batch.get("attention_mask")
-        decoder_input_ids = labels.roll(1, dims=1)
-        decoder_input_ids[:, 0] = IGNORED
-        decoder_input_ids = decoder_input_ids.masked_fill(decoder_input_ids == IGNORED, model.decoder_start_token_id)
+        """Summed cross-entropy in nats."""
         # Padding on the right comes after all that is learned, and no token sees a later one.
-        decoder_mask = batch.get("decoder_mask") if self._padding_side == "left" else None
-        encoder_states = model.encode(batch["input_ids"], attention_mask=source_mask)
-        hidden_states = model.decode(
-            decoder_input_ids, encoder_states, encoder_mask=source_mask, decoder_mask=decoder_mask
-        )
-        # Only states with a label are multiplied with the output layer: (B, T, C) → (N, C)
-        learned = labels != IGNORED
-        states, vocab_size = hidden_states[learned], model.config.vocab_size
-        return smoothed_cross_entropy(model.logits, states, labels[learned], vocab_size, self._label_smoothing), {}
+        decoder_mask = batch["decoder_mask"] if self._padding_side == "left" else None
+        return target_loss(model, batch, decoder_mask, self._label_smoothing), {}
+
+
+def target_loss(
+    model: EncoderDecoder, batch: Batch, decoder_mask: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Summed cross-entropy in nats; the decoder reads the labels, one place later, after its start token.
+
+    Args:
+        model: reads and writes.
+        batch: `input_ids` (B, S), `labels` (B, T) and, where sources are padded, `attention_mask` (B, S).
+        decoder_mask: (B, T), 0 at the padding of labels, where that stands before them.
+        label_smoothing: share of its probability that each label gives to all tokens alike.
+    """
+    labels, source_mask = batch["labels"], batch.get("attention_mask")
+    decoder_input_ids = labels.roll(1, dims=1)
+    decoder_input_ids[:, 0] = IGNORED
+    decoder_input_ids = decoder_input_ids.masked_fill(decoder_input_ids == IGNORED, model.decoder_start_token_id)
+    encoder_states = model.encode(batch["input_ids"], attention_mask=source_mask)
+    hidden_states = model.decode(decoder_input_ids, encoder_states, encoder_mask=source_mask, decoder_mask=decoder_mask)
+    # Only states with a label are multiplied with the output layer: (B, T, C) → (N, C)
+    learned = labels != IGNORED
+    return smoothed_cross_entropy(
+        model.logits, hidden_states[learned], labels[learned], model.config.vocab_size, label_smoothing
+    )
