@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from inkstone.checkpoint import read_safetensors, write_safetensors
 from inkstone.checkpoint.safetensors_file import open_safetensors
 from inkstone.core.errors import CheckpointError
-from inkstone.data.examples.encoded import TokenSequence
 
 _KEY = "computed_from"
 
@@ -47,13 +48,14 @@ def digest_weights(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def digest_sequences(sequences: Iterable[TokenSequence]) -> str:
-    """SHA-256 of the tokens and labels of sequences, in their order."""
+def digest_encodings(encodings: Iterable[tuple[Any, ...]]) -> str:
+    """SHA-256 of encodings (named tuples of arrays and numbers), in their order."""
     digest = hashlib.sha256()
-    for sequence in sequences:
-        digest.update(f"{sequence.length}\n".encode())
-        digest.update(sequence.input_ids.tobytes())
-        digest.update(sequence.labels.tobytes())
+    for encoding in encodings:
+        for value in encoding:
+            array = np.asarray(value)
+            digest.update(f"{array.dtype}{array.shape}\n".encode())
+            digest.update(array.tobytes())
     return digest.hexdigest()
 
 

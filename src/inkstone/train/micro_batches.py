@@ -1,7 +1,7 @@
 """How the examples of a step are computed: some at a time. It changes memory and speed, never the loss."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 E = TypeVar("E")
 Split = Callable[[Sequence[Any]], list[Sequence[Any]]]
@@ -39,3 +39,19 @@ def by_length(most_tokens: int, *, packed: bool) -> Split:
         return list(parts)
 
     return split
+
+
+class _Numbered(NamedTuple, Generic[E]):
+    number: int
+    example: E
+
+    @property
+    def length(self) -> int:
+        length: int = self.example.length  # type: ignore[attr-defined]
+        return length
+
+
+def numbered(split: Split, examples: Sequence[E]) -> list[tuple[list[int], list[E]]]:
+    """The micro-batches of `examples`, each with the numbers that its examples have there."""
+    parts = split([_Numbered(*each) for each in enumerate(examples)])
+    return [([each.number for each in part], [each.example for each in part]) for part in parts]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkstone.data.examples.encoded import Encoded
+from inkstone.train.method import Lesson
 
 T = TypeVar("T", bound=Encoded)
 
@@ -53,3 +54,9 @@ class ShuffledExamples(Generic[T]):
             lengths = np.asarray([self._examples[index].length for index in order])
             order = order[np.argsort(lengths, kind="stable")]
         return order
+
+
+def shuffled(lesson: Lesson, examples: Sequence[T]) -> ShuffledExamples[T]:
+    """The endless examples of a lesson, as its settings want them."""
+    config = lesson.config
+    return ShuffledExamples(examples, config.seed, weights=lesson.weights, short_first=config.curriculum)

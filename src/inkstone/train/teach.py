@@ -1,27 +1,26 @@
 """How every stage that teaches by examples runs: read, check, prepare, train, save."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inkstone.checkpoint import load_checkpoint, read_safetensors, save_checkpoint
-from inkstone.checkpoint.adapters import save_adapter
+from inkstone.checkpoint import load_checkpoint
 from inkstone.core.device import resolve_device, resolve_dtype, seed_everything, tune_allocator
 from inkstone.core.stage import Summary
-from inkstone.data.examples.encoded import Encoded
 from inkstone.data.examples.read import ExampleSet, read_examples
-from inkstone.nn.adapters import Adapter
+from inkstone.train.averaging import settle_weights
 from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.data_check import accept, check_lesson
+from inkstone.train.general_text import GeneralText
 from inkstone.train.loop import Loop, LoopSettings
 from inkstone.train.method import Lesson, Method
 from inkstone.train.metrics import LOSS_CURVE, read_metrics
 from inkstone.train.micro_batches import by_length
-from inkstone.train.order import ShuffledExamples
-from inkstone.train.state import copy_parameters
-from inkstone.train.switches import prepare_switches
+from inkstone.train.order import shuffled
+from inkstone.train.outcome import save_outcome
+from inkstone.train.switches import mixture_weights, prepare_switches, replay_beside
 from inkstone.train.validation import ValidationLoss
 
 
@@ -33,22 +32,26 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
     lesson, data = open_lesson(method, config, inputs, out)
     report = check_lesson(method, lesson, data)
     accept(report, method, lesson)
-    settings = lesson.settings = _settings(method, config, len(report.encoded("train")))
+    lesson.weights = mixture_weights(config, report.sources("train"))
+    per_epoch = report.encoded("train") if lesson.weights is None else range(max(1, round(sum(lesson.weights))))
+    settings = lesson.settings = _settings(method, config, len(per_epoch))
     switches = prepare_switches(lesson)
     lesson.adapter = switches.adapter
     train, valid = (method.complete(lesson, report.encoded(split), split) for split in ("train", "valid"))
     objective = method.objective(lesson, train)
-    draw = method.draw or _shuffled
-    loop = Loop(lesson.model, objective, draw(lesson, train), settings, out, None)
+    draw = method.draw or shuffled
+    replay = replay_beside(lesson, switches.replay, train) if switches.replay else None
+    loop = Loop(lesson.model, objective, draw(lesson, train), settings, out, None, noise=switches.noise, replay=replay)
     if valid and method.evaluate:
         loop.evaluate = method.evaluate(lesson, valid, loop.examples)
     elif valid:
         loop.evaluate = ValidationLoss(valid, objective, loop.batch_loss, settings.split, loop.prepare_step)
+    general = GeneralText(loop, switches.replay) if switches.replay else None
     state = loop.run()
-    if config.keep == "best" and state.best_step is not None:
-        copy_parameters(read_safetensors(out / "checkpoints" / "best" / "model.safetensors"), lesson.model, out)
+    valid_loss = settle_weights(loop)
+    forgetting = general.compare() if general else {}
     lesson.model = method.finish(lesson.model)
-    _save(lesson, switches.adapter, method)
+    save_outcome(lesson, method, data.splits["train"])
     rows = read_metrics(out)
     return {
         "parameters": lesson.model.num_parameters(),
@@ -60,7 +63,9 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
         "minutes_this_time": round((time.perf_counter() - began) / 60, 2),
         "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9)),
         "train_loss": next((row["loss"] for row in reversed(rows) if "loss" in row), None),
-        "valid_loss": state.best_loss,
+        "valid_loss": valid_loss,
+        **forgetting,
+        **({"continued_from_step": state.continued_from} if state.continued_from else {}),
         "loss_curve": LOSS_CURVE,
     }
 
@@ -104,17 +109,5 @@ def teach_settings(config: TeachConfig, num_examples: int, *, packed: bool) -> L
         config.learning_rate,
         device,
         resolve_dtype(config.dtype, device),
+        config.layer_decay,
     )
-
-
-def _shuffled(lesson: Lesson, encoded: Sequence[Encoded]) -> ShuffledExamples[Encoded]:
-    return ShuffledExamples(encoded, lesson.config.seed, short_first=lesson.config.curriculum)
-
-
-def _save(lesson: Lesson, adapter: Adapter | None, method: Method[Any]) -> None:
-    if adapter is None:
-        training = {"method": method.name, "learning rate": lesson.config.learning_rate, "seed": lesson.config.seed}
-        save_checkpoint(lesson.out, lesson.model, lesson.tokenizer, training=training)
-        return
-    save_adapter(lesson.out, adapter, base=lesson.inputs["model"])
-    lesson.tokenizer.save(lesson.out)

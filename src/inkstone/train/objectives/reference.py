@@ -1,7 +1,6 @@
 """How likely the model found sequences before it was taught: the reference, computed once."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +9,9 @@ from inkstone.core.progress import progress
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.layout import lay_out
 from inkstone.nn.models.base import Decoder
-from inkstone.train.computed_once import computed_once, digest_sequences, digest_texts, digest_weights
+from inkstone.train.computed_once import computed_once, digest_encodings, digest_texts, digest_weights
 from inkstone.train.method import Lesson
+from inkstone.train.micro_batches import numbered
 from inkstone.train.objectives.log_probabilities import sum_by_sequence, token_log_probabilities
 from inkstone.train.precision import autocast
 
@@ -27,7 +27,7 @@ def reference_log_probabilities(lesson: Lesson, sequences: Sequence[TokenSequenc
         sequences: of which the model reads each at once.
         split: names the file.
     """
-    key = digest_texts(digest_weights(lesson.model), digest_sequences(sequences), str(lesson.settings.dtype))
+    key = digest_texts(digest_weights(lesson.model), digest_encodings(sequences), str(lesson.settings.dtype))
     kept = computed_once(
         lesson.out / "reference" / f"{split}.safetensors",
         key,
@@ -36,32 +36,20 @@ def reference_log_probabilities(lesson: Lesson, sequences: Sequence[TokenSequenc
     return [float(value) for value in kept["log_probabilities"]]
 
 
-class _Numbered(NamedTuple):
-    number: int
-    sequence: TokenSequence
-
-    @property
-    def length(self) -> int:
-        return self.sequence.length
-
-
 @torch.no_grad()
 def _compute(lesson: Lesson, sequences: Sequence[TokenSequence]) -> Tensor:
     """(N,), float32, on the CPU."""
     model, settings, config = lesson.model, lesson.settings, lesson.config
     assert isinstance(model, Decoder)
     result = torch.zeros(len(sequences))
-    parts = settings.split([_Numbered(*each) for each in enumerate(sequences)])
     was_training = model.training
     model.eval()
     with progress("reference", total=len(sequences), unit="sequence") as bar, autocast(settings.device, settings.dtype):
-        for part in parts:
-            laid_out = lay_out(
-                [each.sequence for each in part], packed=config.packing, padding_side=config.padding_side
-            )
+        for numbers, part in numbered(settings.split, sequences):
+            laid_out = lay_out(part, packed=config.packing, padding_side=config.padding_side)
             batch = {name: value.to(settings.device) for name, value in laid_out.items()}
             sums = sum_by_sequence(token_log_probabilities(model, batch), batch["sequence_ids"], len(part))
-            result[[each.number for each in part]] = sums.cpu()
+            result[numbers] = sums.cpu()
             bar.update(len(part))
     model.train(was_training)
     return result

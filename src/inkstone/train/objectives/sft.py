@@ -42,15 +42,18 @@ class SupervisedFineTuning(Objective[TokenSequence]):
         """Tokens that are learned."""
         return int((batch["labels"] != IGNORED).sum())
 
-    def loss(self, model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
-        """Summed cross-entropy in nats."""
-        hidden_states = model.hidden_states(
+    def hidden_states(self, model: Decoder, batch: Batch) -> Tensor:
+        """(B, T, C)."""
+        return model.hidden_states(
             batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
         )
+
+    def loss(self, model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Summed cross-entropy in nats."""
         # Only states with a label are multiplied with the output layer: (B, T, C) → (N, C)
         labels = batch["labels"].flatten()
         learned = labels != IGNORED
-        states, labels = hidden_states.flatten(0, 1)[learned], labels[learned]
+        states, labels = self.hidden_states(model, batch).flatten(0, 1)[learned], labels[learned]
         if self._label_smoothing:
             vocab_size, smoothing = model.config.vocab_size, self._label_smoothing
             return smoothed_cross_entropy(model.logits, states, labels, vocab_size, smoothing), {}
