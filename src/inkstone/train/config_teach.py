@@ -1,9 +1,10 @@
 """What `finetune`, `align` and `distill` have in common."""
 
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from inkstone.core.config import Config
 from inkstone.data.examples.config import ExamplesConfig
@@ -17,9 +18,19 @@ class FreezeConfig(Config):
     """What is left as it was."""
 
     blocks: int = Field(default=0, ge=0)
-    """So many blocks, from the input on, and the embedding."""
+    """So many blocks, from the input on, and the embedding (with a tied output layer)."""
     names: tuple[str, ...] = ()
-    """Parameters whose names contain one of these regular expressions."""
+    """Parameters in whose names one of these regular expressions is found."""
+
+    @field_validator("names")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            try:
+                re.compile(name)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"{name!r} is no regular expression: {error}") from None
+        return names
 
 
 class TeachConfig(LoopConfig):
@@ -49,17 +60,33 @@ class TeachConfig(LoopConfig):
     """Put several short examples into one row (decoders); changes speed only."""
     padding_side: Literal["right", "left"] = "right"
     """Where shorter rows are filled; changes nothing but the layout."""
-    mixture: Mapping[str, float] = Field(default_factory=dict)
-    """How often examples of a source are drawn, for each `source` in the data; 1 where it is not named."""
+    mixture: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """How often in an epoch examples of a source are drawn: `source` of the data → times (0.5: every second one, 0:
+    none); 1 where it is not named."""
     curriculum: bool = False
     """Short examples first, in the first epoch."""
     lora: LoRAConfig | None = None
-    """Train an adapter instead of the model; the output is an adapter folder (see `merge`)."""
+    """Train an adapter instead of the model; the output is an adapter folder (see `merge`), or the whole model where
+    it got a new head."""
     freeze: FreezeConfig = FreezeConfig()
     """What is not trained."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Learning rate of a block as a multiple of the next one's: lower near the input."""
+    """Learning rate of a block as a multiple of the next one's: lower near the input, 1 after the last block."""
     quantize_base: Literal["int8", "int4"] | None = None
-    """Keep the frozen weights quantized (with `lora`)."""
+    """Keep the frozen matrices of the blocks in 8 or 4 bits a weight (with `lora`): less memory, and slower."""
     neftune_alpha: float = Field(default=0.0, ge=0)
     """Noise on the embeddings while training (Jain et al. 2023, arXiv:2310.05914); 5 is usual."""
+    replay_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of general text (the input `replay`) in the tokens and in the loss of every step, against forgetting;
+    0: only measure how much is forgotten."""
+
+    @model_validator(mode="after")
+    def _check_switches(self) -> Self:
+        if self.quantize_base is not None and self.lora is None:
+            raise ValueError("quantize_base: quantized weights cannot be trained; train an adapter on them: set lora")
+        if self.lora is not None and self.freeze != FreezeConfig():
+            raise ValueError(
+                "freeze: with lora all weights of the model are frozen; choose the adapted layers with "
+                "lora.target_modules, exclude_modules or layers_to_transform"
+            )
+        return self

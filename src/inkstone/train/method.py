@@ -37,6 +37,8 @@ class Lesson:
     out: Path
     adapter: Adapter | None = None
     """On the model, once the switches are set."""
+    weights: Sequence[float] | None = None
+    """How often each encoding of the training split is drawn in an epoch, on average; None: once."""
 
     @property
     def max_length(self) -> int:

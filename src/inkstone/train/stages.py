@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inkstone.checkpoint import read_safetensors, save_checkpoint
+from inkstone.checkpoint import save_checkpoint
 from inkstone.core.device import seed_everything, tune_allocator
 from inkstone.core.errors import InputError
 from inkstone.core.progress import say
@@ -15,6 +15,7 @@ from inkstone.data.corpus import Corpus
 from inkstone.data.packing import PackedSequences
 from inkstone.data.tokens import TokenStore, tokenize
 from inkstone.tokenizer import Tokenizer
+from inkstone.train.averaging import settle_weights
 from inkstone.train.config import PretrainConfig
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.config_distill import DistillConfig
@@ -24,7 +25,6 @@ from inkstone.train.learning import Learning, build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
 from inkstone.train.method import method_named
 from inkstone.train.metrics import LOSS_CURVE, read_metrics
-from inkstone.train.state import copy_parameters
 from inkstone.train.teach import teach
 from inkstone.train.validation import ValidationLoss
 
@@ -46,8 +46,7 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     loop.evaluate = _validation(corpus, tokenizer, learning, loop, out)
     began = time.perf_counter()
     state = loop.run()
-    if config.keep == "best" and state.best_step is not None:
-        copy_parameters(read_safetensors(out / "checkpoints" / "best" / "model.safetensors"), model, out)
+    valid_loss = settle_weights(loop)
     save_checkpoint(out, model, tokenizer, training=_card(config, settings, loop))
     rows = read_metrics(out)
     return {
@@ -58,7 +57,7 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
         "minutes_this_time": round((time.perf_counter() - began) / 60, 2),
         "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9)),
         "train_loss": next((row["loss"] for row in reversed(rows) if "loss" in row), math.nan),
-        "valid_loss": state.best_loss if config.keep == "best" else _last_valid_loss(rows),
+        "valid_loss": valid_loss,
         "loss_curve": LOSS_CURVE,
     }
 
@@ -103,10 +102,6 @@ def _validation(
     size = len(settings.split(range(settings.batch_size))[0])  # batches of another size would be compiled anew
     count = max(count // size * size, min(count, size))
     return ValidationLoss(examples.batch(0, count), learning.objective, loop.batch_loss, settings.split)
-
-
-def _last_valid_loss(rows: list[dict[str, Any]]) -> float | None:
-    return next((row["valid_loss"] for row in reversed(rows) if "valid_loss" in row), None)
 
 
 def _card(config: PretrainConfig, settings: LoopSettings, loop: Loop[Any]) -> dict[str, Any]:

@@ -46,12 +46,8 @@ def flops_per_token(model: Model, length: float) -> float:
             if weight.squeeze().dim() >= 2 and id(weight) not in seen:
                 seen.add(id(weight))
                 total += (6 if weight.requires_grad else 4) * weight.numel() * shares.get(id(module), 1.0)
-    widths = (
-        module.num_attention_heads * module.head_dim
-        for module in model.modules()
-        if hasattr(module, "num_attention_heads") and hasattr(module, "head_dim")
-    )
-    total += 12 * length * sum(int(width) for width in widths)  # type: ignore[arg-type]
+    widths = (getattr(module, "num_attention_heads", 0) * getattr(module, "head_dim", 0) for module in model.modules())
+    total += 12 * length * sum(widths)
     return total / (2 if isinstance(model, EncoderDecoder) else 1)
 
 

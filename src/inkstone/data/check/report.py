@@ -1,5 +1,6 @@
 """What a data check says about examples."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -31,6 +32,10 @@ class CheckedSplit(Generic[T]):
     """Tokens of each encoding before it was cut."""
     num_encoded_examples: int = 0
     num_cut: int = 0
+    num_answers: int = 0
+    """Stretches that the model learns to write."""
+    num_ended: int = 0
+    """Those that end with a stop token."""
     num_tokens: int = 0
     num_trained_tokens: int = 0
     balance: Balance = field(default_factory=Balance)
@@ -40,18 +45,24 @@ class CheckedSplit(Generic[T]):
         """Examples without an encoding; each is an error, so that no training begins with any."""
         return self.num_examples - self.num_encoded_examples
 
+    def length_summary(self) -> LengthSummary | None:
+        """How long the encodings are before anything is cut; None where there are none."""
+        return LengthSummary.of(self.lengths) if self.lengths else None
+
     def add(self, example: Example, fitted: Sequence[Fitted[T]]) -> None:
         """Take in an example and its encodings."""
         self.num_examples += 1
         if fitted:
             self.num_encoded_examples += 1
             self.balance.add(example, [each.encoding for each in fitted])
-        for encoding, length, was_cut in fitted:
-            self.encoded.append(encoding)
+        for part in fitted:
+            self.encoded.append(part.encoding)
             self.origins.append(example)
-            self.lengths.append(length)
-            self.num_cut += was_cut
-            for stream in streams_of(encoding):
+            self.lengths.append(part.length)
+            self.num_cut += part.was_cut
+            self.num_answers += part.num_answers
+            self.num_ended += part.num_ended
+            for stream in streams_of(part.encoding):
                 self.num_tokens += len(stream.ids)
                 self.num_trained_tokens += int(stream.trained.sum())
 
@@ -62,14 +73,17 @@ class CheckedSplit(Generic[T]):
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
+        lengths = self.length_summary()
         return {
             "examples": self.num_examples,
             "encodings": len(self.encoded),
             "cut": self.num_cut,
             "dropped": self.num_dropped,
+            "answers": self.num_answers,
+            "answers_with_stop_token": self.num_ended,
             "tokens": self.num_tokens,
             "trained_tokens": self.num_trained_tokens,
-            "lengths": LengthSummary.of(self.lengths).to_json() if self.lengths else None,
+            "lengths": lengths.to_json() if lengths else None,
             "labels": self.balance.to_json(),
         }
 
@@ -93,6 +107,17 @@ class CheckReport(Generic[T]):
     def encoded(self, split: str) -> list[T]:
         """The encodings of a split; none where there is no such split."""
         return self.splits[split].encoded if split in self.splits else []
+
+    def first(self, split: str, number: int) -> list[tuple[T, str]]:
+        """The first encodings of a split, and where their examples are from."""
+        if split not in self.splits:
+            return []
+        origins = (example.where for example in self.splits[split].origins)
+        return list(itertools.islice(zip(self.splits[split].encoded, origins, strict=True), number))
+
+    def sources(self, split: str) -> list[str]:
+        """The part of a mixture that each encoding of a split belongs to."""
+        return [example.source for example in self.splits[split].origins] if split in self.splits else []
 
     def warnings(self) -> list[str]:
         """One line for each kind of fault that training may begin with."""
