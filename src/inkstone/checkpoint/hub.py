@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inkstone.core.errors import CheckpointError
 from inkstone.core.files import StrPath
+from inkstone.core.hub import fetch
 
 FILES = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "*.spm")
 """What is fetched: never pickles, never code."""
@@ -53,27 +54,5 @@ def download(hub_id: str) -> Path:
     Raises:
         CheckpointError: no such model, access refused, or the hub cannot be reached and nothing is cached.
     """
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     repository, _, revision = hub_id.partition("@")
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(FILES)))
-    except GatedRepoError:
-        cause, remedy = "the hub asks you to accept this model's terms", "accept them on its page, then `hf auth login`"
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        cause, remedy = "no such folder here and no such model on the hub", "check the spelling, or give a folder"
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError):
-        cause = "no such folder here, and the hub cannot be reached (and has not been read before)"
-        remedy = "go online (unset HF_HUB_OFFLINE), or give a folder on this machine"
-    except (HfHubHTTPError, OSError) as error:
-        cause, remedy = f"the download failed: {error}", "try again later, or give a folder on this machine"
-    raise CheckpointError(cause, where=hub_id, remedy=remedy)
+    return fetch(repository, revision or None, FILES, kind="model", error=CheckpointError)

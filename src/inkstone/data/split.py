@@ -34,7 +34,7 @@ class Splitter:
         """`lengths` are the characters of each source, needed for `valid_tail` only; see `source_lengths`."""
         self.rule = rule
         self.lengths = lengths
-        self.fraction = Fraction(rule.valid_fraction).limit_denominator(10_000)
+        self.fraction = as_fraction(rule.valid_fraction)
         self._source = ""
         self._position = 0
 
@@ -69,7 +69,7 @@ class Splitter:
         if rule.valid_tail_for == "texts" and not is_running_text(document):
             return None
         total = self.lengths.get(document.source, 0)
-        border = total * (1 - Fraction(rule.valid_tail).limit_denominator(10_000))
+        border = total * (1 - as_fraction(rule.valid_tail))
         share = min(max((border - start) / max(raw_chars, 1), Fraction(0)), Fraction(1))
         if 0 < share < 1 and raw_chars < total * rule.valid_tail:
             return Fraction(1)  # a small document is not worth cutting
@@ -85,9 +85,19 @@ class Splitter:
             key = document.source
         elif self.rule.split_by.startswith("meta."):
             key = str(document.meta.get(self.rule.split_by.removeprefix("meta."), text_hash.hex()))
-        data = key.encode() if isinstance(key, str) else key
-        number = int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest())
-        return number % self.fraction.denominator < self.fraction.numerator
+        return is_held_out(key, self.fraction)
+
+
+def as_fraction(share: float) -> Fraction:
+    """The share as it was meant: 0.05 is 1/20."""
+    return Fraction(share).limit_denominator(10_000)
+
+
+def is_held_out(key: bytes | str, fraction: Fraction) -> bool:
+    """Whether what has this key is held out: of n/20, where SHA-1 of the key, as a number, is below n modulo 20."""
+    data = key.encode() if isinstance(key, str) else key
+    number = int.from_bytes(hashlib.sha1(data, usedforsecurity=False).digest())
+    return number % fraction.denominator < fraction.numerator
 
 
 def part_of(document: Document) -> str:

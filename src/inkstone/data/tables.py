@@ -3,7 +3,8 @@
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 TABLES = frozenset({".csv", ".tsv", ".tab"})
 TEXT_NAMES = (
@@ -61,7 +62,7 @@ def table_rows(
             yield reader.line_num, row
 
 
-def has_header_row(rows: Sequence[Sequence[str]], known: Set[str]) -> bool:
+def has_header_row(rows: Sequence[Sequence[str]], known: AbstractSet[str]) -> bool:
     """Whether the first of `rows` names the columns.
 
     It does when all its cells are distinct and look like names, and one of them is a usual column name or `known`, or

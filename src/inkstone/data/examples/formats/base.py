@@ -18,12 +18,12 @@ class Format(Protocol[X]):
     """The kind of its examples."""
     columns: ClassVar[tuple[str, ...]]
     """Columns that a row may have, after mapping; unknown ones are ignored."""
-    wants: ClassVar[str]
-    """The columns that a row must have, in words: "`prompt` and `completion`"."""
+    wants: ClassVar[tuple[tuple[str, ...], ...]]
+    """Columns that a row must have: all those of one of these, the commonest first. Messages name them."""
 
     def recognizes(self, columns: Collection[str]) -> bool:
         """Whether rows with these columns can be meant."""
-        ...
+        return any(set(wanted) <= set(columns) for wanted in self.wants)
 
     def unfold(self, row: Row) -> Iterable[Row]:
         """The rows of one example each that `row` is made of: as a rule itself; a SQuAD article has many."""

@@ -1,6 +1,6 @@
 """Conversations: OpenAI's `messages`, ShareGPT's `conversations`, and Alpaca's columns."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inkstone.data.examples.formats.base import Format
@@ -16,11 +16,7 @@ class ChatFormat(Format[Chat]):
     name: ClassVar[str] = "chat"
     example = Chat
     columns: ClassVar[tuple[str, ...]] = (*CONVERSATION, *ALPACA, "output", "system", "tools")
-    wants: ClassVar[str] = "`messages`, `conversations`, or `instruction` and `output`"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether one of the three forms is there."""
-        return any(name in columns for name in CONVERSATION) or {"instruction", "output"} <= set(columns)
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (("messages",), ("conversations",), ("instruction", "output"))
 
     def parse(self, row: Row) -> Chat:
         """The conversation, which must end with the assistant's answer."""

@@ -1,6 +1,6 @@
 """Prompts and how they go on."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
@@ -15,11 +15,7 @@ class CompletionFormat(Format[Completion]):
     name: ClassVar[str] = "completion"
     example = Completion
     columns: ClassVar[tuple[str, ...]] = ("prompt", "completion")
-    wants: ClassVar[str] = "`prompt` and `completion`"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether both are there."""
-        return {"prompt", "completion"} <= set(columns)
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (("prompt", "completion"),)
 
     def parse(self, row: Row) -> Completion:
         """Both texts as they are: what lies between them belongs to one of them."""

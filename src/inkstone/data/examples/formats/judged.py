@@ -20,7 +20,11 @@ class JudgedFormat(Format[Judged]):
     name: ClassVar[str] = "judged"
     example = Judged
     columns: ClassVar[tuple[str, ...]] = ("prompt", "completion", *_LABELS, *CONVERSATION, *ALPACA, "output", "system")
-    wants: ClassVar[str] = "`prompt`, `completion` and `label` (true or false), or `messages` and `label`"
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("prompt", "completion", "label"),
+        ("messages", "label"),
+        ("instruction", "output", "kto_tag"),
+    )
 
     def recognizes(self, columns: Collection[str]) -> bool:
         """Whether an answer and its label are there."""

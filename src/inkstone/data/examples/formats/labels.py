@@ -23,7 +23,7 @@ class LabelsFormat(Format[LabeledText]):
     name: ClassVar[str] = "labels"
     example = LabeledText
     columns: ClassVar[tuple[str, ...]] = (*_TEXTS, *_PAIRS, *_LABELS)
-    wants: ClassVar[str] = "`text` and `label`, with `pair` for two texts"
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "label"), ("text", "pair", "label"))
 
     def recognizes(self, columns: Collection[str]) -> bool:
         """Whether a text and a label are there."""

@@ -1,6 +1,6 @@
 """Pairs of texts: a source and what becomes of it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inkstone.data.examples.formats.base import Format
@@ -26,11 +26,7 @@ class PairsFormat(Format[Pair]):
     name: ClassVar[str] = "pairs"
     example = Pair
     columns: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys(name for pair in NAMES for name in pair))
-    wants: ClassVar[str] = "`source` and `target` (or " + ", ".join("/".join(pair) for pair in NAMES[1:]) + ")"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether one of the pairs of columns is there."""
-        return any({source, target} <= set(columns) for source, target in NAMES)
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = NAMES
 
     def parse(self, row: Row) -> Pair:
         """Both texts as they are."""

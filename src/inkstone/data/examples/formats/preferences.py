@@ -1,7 +1,7 @@
 """Preferences: a prompt, an answer that was chosen and one that was rejected."""
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
@@ -23,11 +23,12 @@ class PreferencesFormat(Format[Preference]):
     name: ClassVar[str] = "preferences"
     example = Preference
     columns: ClassVar[tuple[str, ...]] = ("chosen", "rejected", "prompt", *CONVERSATION, *ALPACA, "output", "system")
-    wants: ClassVar[str] = "`prompt` (or `conversations`, `instruction`), `chosen` and `rejected`"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether two answers are there."""
-        return "rejected" in columns and ("chosen" in columns or {"instruction", "output"} <= set(columns))
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("prompt", "chosen", "rejected"),
+        ("conversations", "chosen", "rejected"),
+        ("instruction", "output", "rejected"),
+        ("chosen", "rejected"),
+    )
 
     def parse(self, row: Row) -> Preference:
         """Prompt and answers, all as text or all as messages."""

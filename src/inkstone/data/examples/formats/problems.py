@@ -1,6 +1,6 @@
 """Prompts for reinforcement learning, with what a reward needs to judge the answer."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
@@ -19,11 +19,13 @@ class ProblemsFormat(Format[Problem]):
     name: ClassVar[str] = "problems"
     example = Problem
     columns: ClassVar[tuple[str, ...]] = (*_PROMPTS, "input", "history", "system", "answer")
-    wants: ClassVar[str] = "`prompt`, `question` or `messages`"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether something is asked."""
-        return any(name in columns for name in _PROMPTS)
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("prompt",),
+        ("question",),
+        ("messages",),
+        ("conversations",),
+        ("instruction",),
+    )
 
     def parse(self, row: Row) -> Problem:
         """The prompt, which must leave the last word to the model."""

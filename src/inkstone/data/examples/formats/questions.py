@@ -1,6 +1,6 @@
 """Questions whose answers are parts of a context: SQuAD's layout, nested or flat."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
@@ -23,12 +23,12 @@ class QuestionsFormat(Format[Question]):
         *("id", "context", "question", "answers", "answer", "answer_start", "is_impossible"),
         *("paragraphs", "qas", "title"),
     )
-    wants: ClassVar[str] = "`context`, `question` and `answers` (or SQuAD's `paragraphs`)"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether it is one of SQuAD's layouts."""
-        flat = {"context", "question"} <= set(columns) and ("answers" in columns or "answer" in columns)
-        return flat or "paragraphs" in columns or {"context", "qas"} <= set(columns)
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("context", "question", "answers"),
+        ("paragraphs",),
+        ("context", "qas"),
+        ("context", "question", "answer"),
+    )
 
     def unfold(self, row: Row) -> Iterator[Row]:
         """A row for each question of an article or paragraph."""

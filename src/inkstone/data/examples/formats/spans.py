@@ -24,7 +24,7 @@ class SpansFormat(Format[LabeledSpans]):
     name: ClassVar[str] = "spans"
     example = LabeledSpans
     columns: ClassVar[tuple[str, ...]] = ("tokens", *_TAGS, "text", *_SPANS)
-    wants: ClassVar[str] = "`tokens` and `tags`, or `text` and `spans`"
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (("tokens", "tags"), ("text", "spans"))
 
     def recognizes(self, columns: Collection[str]) -> bool:
         """Whether tags or spans are there."""

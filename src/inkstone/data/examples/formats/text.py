@@ -1,6 +1,6 @@
 """Plain texts."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inkstone.data.examples.formats.base import Format
@@ -14,11 +14,7 @@ class TextFormat(Format[PlainText]):
     name: ClassVar[str] = "text"
     example = PlainText
     columns: ClassVar[tuple[str, ...]] = ("text",)
-    wants: ClassVar[str] = "`text`"
-
-    def recognizes(self, columns: Collection[str]) -> bool:
-        """Whether there is a text."""
-        return "text" in columns
+    wants: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
 
     def parse(self, row: Row) -> PlainText:
         """The text as it is."""
