@@ -2,12 +2,16 @@
 
 import multiprocessing
 import platform
+import queue
+import resource
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,8 +21,17 @@ Contender = Callable[[], Steps]
 """Builds everything and warms up; runs in the contender's process."""
 
 
-def rounds(contenders: Mapping[str, Contender], steps: int, num_rounds: int) -> dict[str, list[float]]:
-    """Seconds a step of every contender in every round."""
+class Result(NamedTuple):
+    """What was measured of a contender."""
+
+    seconds: list[float]
+    """A step's, in every round."""
+    peak_bytes: int
+    """Largest resident memory of its process."""
+
+
+def rounds(contenders: Mapping[str, Contender], steps: int, num_rounds: int) -> dict[str, Result]:
+    """Let every contender run `steps` steps in every round, by turns."""
     context = multiprocessing.get_context("spawn")
     workers = {}
     for name, contender in contenders.items():
@@ -29,14 +42,16 @@ def rounds(contenders: Mapping[str, Contender], steps: int, num_rounds: int) -> 
         ours.recv()
         workers[name] = (process, ours)
     seconds: dict[str, list[float]] = {name: [] for name in workers}
+    peaks = dict[str, int]()
     for _ in range(num_rounds):
         for name, (_, pipe) in workers.items():
             pipe.send(steps)
             seconds[name].append(pipe.recv() / steps)
-    for process, pipe in workers.values():
+    for name, (process, pipe) in workers.items():
         pipe.send(0)
+        peaks[name] = pipe.recv()
         process.join()
-    return seconds
+    return {name: Result(seconds[name], peaks[name]) for name in workers}
 
 
 def _work(contender: Contender, pipe: Connection) -> None:
@@ -46,6 +61,37 @@ def _work(contender: Contender, pipe: Connection) -> None:
         began = time.perf_counter()
         run(steps)
         pipe.send(time.perf_counter() - began)
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def stepwise(trainer: Any) -> Steps:
+    """A trainer of `transformers` or TRL that waits for its turn, in a thread; it has done one step already."""
+    from transformers import TrainerCallback
+
+    turns: queue.Queue[int] = queue.Queue()
+    done: queue.Queue[None] = queue.Queue()
+
+    class Turns(TrainerCallback):
+        left = 0
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            if self.left == 0:
+                self.left = turns.get()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.left -= 1
+            if self.left == 0:
+                done.put(None)
+
+    trainer.add_callback(Turns())
+    threading.Thread(target=trainer.train, daemon=True).start()
+
+    def run(steps: int) -> None:
+        turns.put(steps)
+        done.get()
+
+    run(1)
+    return run
 
 
 def ratio(theirs: list[float], ours: list[float]) -> str:

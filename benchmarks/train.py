@@ -57,7 +57,8 @@ def main() -> None:
     notes = []
     for name in arguments.sizes:
         size = SIZES[name]
-        seconds = interleave.rounds(contenders(size), size.steps, arguments.rounds)
+        results = interleave.rounds(contenders(size), size.steps, arguments.rounds)
+        seconds = {tool: result.seconds for tool, result in results.items()}
         label = (
             f"{size.num_layers} × {size.width}, context {size.context}, batch {size.batch}, {size.vocab_size:,} tokens"
         )
@@ -156,27 +157,10 @@ def build_nanogpt(size: Size) -> interleave.Steps:
 
 
 def build_trainer(size: Size, *, bf16: bool) -> interleave.Steps:
-    """`transformers.Trainer` on `LlamaForCausalLM` of our shape; it runs in a thread and waits for its turn."""
-    import queue
-    import threading
-
+    """`transformers.Trainer` on `LlamaForCausalLM` of our shape."""
     import transformers
 
     transformers.logging.set_verbosity_error()
-    turns: queue.Queue[int] = queue.Queue()
-    done: queue.Queue[None] = queue.Queue()
-
-    class Turns(transformers.TrainerCallback):
-        left = 0
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            if self.left == 0:
-                self.left = turns.get()
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.left -= 1
-            if self.left == 0:
-                done.put(None)
 
     class Tokens(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         def __len__(self) -> int:
@@ -209,17 +193,9 @@ def build_trainer(size: Size, *, bf16: bool) -> interleave.Steps:
         save_strategy="no",
         disable_tqdm=True,
     )
-    trainer = transformers.Trainer(
-        model=transformers.LlamaForCausalLM(llama), args=options, train_dataset=Tokens(), callbacks=[Turns()]
+    return interleave.stepwise(
+        transformers.Trainer(model=transformers.LlamaForCausalLM(llama), args=options, train_dataset=Tokens())
     )
-    threading.Thread(target=trainer.train, daemon=True).start()
-
-    def run(steps: int) -> None:
-        turns.put(steps)
-        done.get()
-
-    run(max(1, size.steps // 4))
-    return run
 
 
 if __name__ == "__main__":
