@@ -16,6 +16,7 @@ from inkstone.core.errors import ConfigError, InkstoneError, InputError, Resourc
 from inkstone.core.files import StrPath, disk_errors, read_json, remove_stale_temporaries, write_json
 from inkstone.core.manifest import (
     LOG,
+    MANIFEST,
     STATE,
     InputRecord,
     SourceRecord,
@@ -50,6 +51,9 @@ class Stage(Generic[C]):
     """The files outside of any stage's folder that `run` will read."""
     plan: Callable[[C, Mapping[str, Path]], Mapping[str, Any]] | None = None
     """Estimated cost: any of parameters, memory_bytes, disk_bytes, tokens, seconds, and free text rows."""
+    extends: Callable[[C, C], bool] | None = None
+    """Whether work done (or begun) with the first settings goes on under the second in the same folder: a training
+    run with more steps. `run` finds all files of the earlier work, and that of a finished run is complete."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,14 @@ def stage(
     version: int = 1,
     sources: Callable[[C], Iterable[Path]] | None = None,
     plan: Callable[[C, Mapping[str, Path]], Mapping[str, Any]] | None = None,
+    extends: Callable[[C, C], bool] | None = None,
 ) -> Callable[[Callable[[C, Mapping[str, Path], Path], Summary]], Stage[C]]:
     """Decorator: makes a Stage of ``run(config: SomeConfig, inputs, out)``; its docstring's first line is the help."""
 
     def decorate(run: Callable[[C, Mapping[str, Path], Path], Summary]) -> Stage[C]:
         config = get_type_hints(run)["config"]
         summary_line = (inspect.getdoc(run) or "").partition("\n")[0]
-        return Stage(name, config, run, inputs, optional_inputs, summary_line, version, sources, plan)
+        return Stage(name, config, run, inputs, optional_inputs, summary_line, version, sources, plan, extends)
 
     return decorate
 
@@ -85,8 +90,9 @@ def stage(
 def execute(stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: StrPath) -> StageResult:
     """Run a stage into `out`, unless `out` already holds the result of exactly this run.
 
-    Unfinished work of the same fingerprint is continued in place; a folder of another fingerprint is moved aside
-    to ``<out>.1``, ``<out>.2`` …; ``manifest.json`` is written last.
+    Unfinished work of the same fingerprint is continued in place, and so is work, finished or not, that the stage
+    `extends`; a folder of another fingerprint is moved aside to ``<out>.1``, ``<out>.2`` …; ``manifest.json`` is
+    written last.
 
     Raises:
         InkstoneError: an input is missing or damaged, `out` is not a stage's folder or is in use, the disk is full …
@@ -98,7 +104,8 @@ def execute(stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: StrP
         if manifest.fingerprint == fingerprint:
             verify_manifest(out, manifest, contents=False)
             return StageResult(manifest.summary, True, manifest.digest, manifest.duration_s)
-    _make_room(out, fingerprint)
+    if not _goes_on(stage, config, records, sources, out):
+        _make_room(out, fingerprint)
     return _run(stage, config, records, sources, fingerprint, out)
 
 
@@ -112,9 +119,10 @@ def is_complete(stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: 
 def has_unfinished_work(stage: Stage[C], config: C, inputs: Mapping[str, StrPath], out: StrPath) -> bool:
     """Whether `execute` with the same arguments would go on with earlier work in `out`."""
     out = Path(out)
-    if has_manifest(out) or not (out / STATE).is_file():
-        return False
-    return _unfinished_fingerprint(out) == identify(stage, config, inputs, out)[2]
+    records, sources, fingerprint = identify(stage, config, inputs, out)
+    if not has_manifest(out) and (out / STATE).is_file() and _unfinished_fingerprint(out) == fingerprint:
+        return True
+    return _goes_on(stage, config, records, sources, out)
 
 
 def is_locked(folder: StrPath) -> bool:
@@ -151,6 +159,31 @@ def identify(
     # Without defaults: a setting that is added leaves finished work valid; a changed default asks for a new version.
     settings = config.model_dump(mode="json", exclude_defaults=True)
     return records, sources, compute_fingerprint(stage.name, stage.version, settings, records, sources)
+
+
+def _goes_on(
+    stage: Stage[C],
+    config: C,
+    inputs: Mapping[str, InputRecord],
+    sources: Mapping[str, SourceRecord],
+    out: Path,
+) -> bool:
+    """Whether `out` holds work of other settings that `stage` can go on with under `config`."""
+    if stage.extends is None:
+        return False
+    try:
+        earlier = read_json(out / (MANIFEST if has_manifest(out) else STATE))
+        done = stage.config.model_validate(earlier["config"])
+        same = (
+            (earlier["stage"], earlier["version"]) == (stage.name, stage.version)
+            and {name: record["digest"] for name, record in earlier["inputs"].items()}
+            == {name: record.digest for name, record in inputs.items()}
+            and {path: record["sha256"] for path, record in earlier["sources"].items()}
+            == {path: record.sha256 for path, record in sources.items()}
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return same and stage.extends(done, config)
 
 
 def _known_sources(out: Path) -> Mapping[str, SourceRecord]:
@@ -207,7 +240,7 @@ def _run(
         out.mkdir(parents=True, exist_ok=True)
         with _locked(out):
             with tee(out / LOG), _logged_errors(out / LOG):
-                _begin(stage, fingerprint, sources, started, out)
+                _begin(stage, config, inputs, fingerprint, sources, started, out)
                 summary = stage.run(config, {name: Path(record.path) for name, record in inputs.items()}, out)
             manifest = write_manifest(
                 out,
@@ -225,18 +258,30 @@ def _run(
     return StageResult(summary, False, manifest.digest, manifest.duration_s)
 
 
-def _begin(stage: Stage[Any], fingerprint: str, sources: Mapping[str, SourceRecord], started: str, out: Path) -> None:
+def _begin(
+    stage: Stage[C],
+    config: C,
+    inputs: Mapping[str, InputRecord],
+    fingerprint: str,
+    sources: Mapping[str, SourceRecord],
+    started: str,
+    out: Path,
+) -> None:
     """Leave a mark of what is being made, so that a later run can tell whether it may go on with it."""
-    if (out / STATE).is_file():
-        say(f"{stage.name}: going on with the unfinished work in {out}")
+    if (out / STATE).is_file() or has_manifest(out):
+        say(f"{stage.name}: going on with the {'finished' if has_manifest(out) else 'unfinished'} work in {out}")
     remove_stale_temporaries(out)
     state = {
         "stage": stage.name,
+        "version": stage.version,
         "fingerprint": fingerprint,
+        "config": config.model_dump(mode="json"),
+        "inputs": {name: record.model_dump() for name, record in inputs.items()},
         "started": started,
         "sources": {path: record.model_dump() for path, record in sources.items()},
     }
     write_json(out / STATE, state)
+    (out / MANIFEST).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -21,15 +21,16 @@ from inkstone.train.config_align import AlignConfig
 from inkstone.train.config_distill import DistillConfig
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.cost import estimate
+from inkstone.train.extend import goes_on
 from inkstone.train.learning import Learning, build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
-from inkstone.train.method import method_named
+from inkstone.train.method import method_for
 from inkstone.train.metrics import LOSS_CURVE, read_metrics
 from inkstone.train.teach import teach
 from inkstone.train.validation import ValidationLoss
 
 
-@stage("pretrain", inputs=("corpus", "tokenizer"), plan=estimate)
+@stage("pretrain", inputs=("corpus", "tokenizer"), plan=estimate, extends=goes_on)
 def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Train a language model from scratch on a corpus."""
     tune_allocator()
@@ -58,26 +59,27 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
         "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9)),
         "train_loss": next((row["loss"] for row in reversed(rows) if "loss" in row), math.nan),
         "valid_loss": valid_loss,
+        **({"continued_from_step": state.continued_from} if state.continued_from else {}),
         "loss_curve": LOSS_CURVE,
     }
 
 
-@stage("finetune", inputs=("model", "data"), optional_inputs=("replay",))
+@stage("finetune", inputs=("model", "data"), optional_inputs=("replay",), extends=goes_on)
 def finetune(config: FinetuneConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Teach a model a job by examples of it."""
-    return teach(method_named(config.method, "finetune"), config, inputs, out)
+    return teach(method_for("finetune", config, inputs), config, inputs, out)
 
 
-@stage("align", inputs=("model", "data"), optional_inputs=("reward", "replay"))
+@stage("align", inputs=("model", "data"), optional_inputs=("reward", "replay"), extends=goes_on)
 def align(config: AlignConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Teach a model what is preferred."""
-    return teach(method_named(config.method, "align"), config, inputs, out)
+    return teach(method_for("align", config, inputs), config, inputs, out)
 
 
-@stage("distill", inputs=("model", "teacher", "data"), optional_inputs=("replay",))
+@stage("distill", inputs=("model", "teacher", "data"), optional_inputs=("replay",), extends=goes_on)
 def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Teach a model to answer as a larger one does."""
-    return teach(method_named("distill", "distill"), config, inputs, out)
+    return teach(method_for("distill", config, inputs), config, inputs, out)
 
 
 def _tokens(corpus: Corpus, split: Any, tokenizer: Tokenizer, out: Path) -> TokenStore:
