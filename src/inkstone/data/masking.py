@@ -38,6 +38,16 @@ class MaskedSequence(NamedTuple):
     labels: NDArray[np.int64]
     """(M,), the hidden tokens themselves; IGNORED where fewer than M are hidden."""
 
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.input_ids)
+
+    @property
+    def num_targets(self) -> int:
+        """Hidden tokens."""
+        return int((self.labels != IGNORED).sum())
+
 
 def noise_of(seed: int, index: int) -> np.random.Generator:
     """The random stream of one example: another for each, the same whenever it comes up."""

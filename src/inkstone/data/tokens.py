@@ -70,7 +70,7 @@ def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path, total: int 
         for batch in batched_texts(texts):
             ends = []
             for ids in tokenizer.encode_plain_batch(batch):
-                document = np.asarray(_framed(ids, tokenizer), dtype=dtype)
+                document = np.asarray(framed(ids, tokenizer), dtype=dtype)
                 document.tofile(tokens_file)
                 end += document.shape[0]
                 ends.append(end)
@@ -82,7 +82,8 @@ def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path, total: int 
     write_json(folder / _META, {"dtype": dtype.name, "num_bytes": num_bytes})
 
 
-def _framed(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+def framed(ids: list[int], tokenizer: Tokenizer) -> list[int]:
+    """The ids of a text as those of a document."""
     start = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
     end = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
     return start + ids + end

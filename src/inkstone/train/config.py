@@ -56,6 +56,56 @@ class NoiseConfig(Config):
     """Hide words and Chinese characters with all their tokens (bert)."""
 
 
+class NewModelConfig(Config):
+    """A model that is made from scratch."""
+
+    depth: int = Field(default=4, gt=0)
+    """The one dial: blocks of the model. Width and attention heads follow from it, in pretraining the learning rate and
+    the batch, too."""
+    model: ShapeConfig = ShapeConfig()
+    """The architecture, and sizes chosen by hand instead of by depth."""
+    noise: NoiseConfig = NoiseConfig()
+    """What bert, t5 and marian have to restore."""
+    context_length: int = Field(default=256, gt=1)
+    """Tokens the model sees at once."""
+    seed: int = 0
+    """Of initial weights."""
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        try:
+            self.shape(vocab_size=_ANY_VOCABULARY, token_ids={"decoder_start_token_id": 0})
+        except ConfigError as error:
+            remedy = f"; {error.remedy}" if error.remedy else ""
+            raise ValueError(f"{error.cause}{remedy}") from None
+        return self
+
+    @property
+    def architecture(self) -> Architecture:
+        """What `model.arch` names."""
+        return ARCHITECTURES[self.model.arch]
+
+    def sizes(self) -> Sizes:
+        """Those of `depth`, with what `model` sets.
+
+        Raises:
+            ConfigError: a size that the architecture does not have, or sizes that do not fit together.
+        """
+        return self.architecture.sizes(self.model.arch, self.depth, self.model.chosen())
+
+    def shape(self, vocab_size: int, token_ids: Mapping[str, int | None] | None = None) -> ModelConfig:
+        """The model's config.
+
+        Args:
+            vocab_size: of the tokenizer.
+            token_ids: special tokens by their names in config.json, for the families that need to know them.
+
+        Raises:
+            ConfigError: a size that the architecture does not have, or sizes that do not fit together.
+        """
+        return self.architecture.config_of(self.sizes(), vocab_size, self.context_length, token_ids or {})
+
+
 class LoopConfig(Config):
     """How a model is trained, whatever the objective."""
 
@@ -104,7 +154,7 @@ class LoopConfig(Config):
         return self
 
 
-class PretrainConfig(LoopConfig):
+class PretrainConfig(LoopConfig, NewModelConfig):
     """Settings of the stage `pretrain`."""
 
     steps: int = Field(default=1000, gt=0)
@@ -115,48 +165,6 @@ class PretrainConfig(LoopConfig):
     """Sequences computed at a time; a divisor of batch_size, by default 2,048 tokens on a CPU, 32,768 elsewhere."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Highest learning rate; by default chosen from depth and optimizer."""
-    depth: int = Field(default=4, gt=0)
-    """The one dial: blocks of the model. Width, attention heads, learning rate and batch follow from it."""
-    model: ShapeConfig = ShapeConfig()
-    """The architecture, and sizes chosen by hand instead of by depth."""
-    noise: NoiseConfig = NoiseConfig()
-    """What bert, t5 and marian have to restore."""
-    context_length: int = Field(default=256, gt=1)
-    """Tokens the model sees at once."""
-
-    @model_validator(mode="after")
-    def _check_shape(self) -> "PretrainConfig":
-        try:
-            self.shape(vocab_size=_ANY_VOCABULARY, token_ids={"decoder_start_token_id": 0})
-        except ConfigError as error:
-            remedy = f"; {error.remedy}" if error.remedy else ""
-            raise ValueError(f"{error.cause}{remedy}") from None
-        return self
-
-    @property
-    def architecture(self) -> Architecture:
-        """What `model.arch` names."""
-        return ARCHITECTURES[self.model.arch]
-
-    def sizes(self) -> Sizes:
-        """Those of `depth`, with what `model` sets.
-
-        Raises:
-            ConfigError: a size that the architecture does not have, or sizes that do not fit together.
-        """
-        return self.architecture.sizes(self.model.arch, self.depth, self.model.chosen())
-
-    def shape(self, vocab_size: int, token_ids: Mapping[str, int | None] | None = None) -> ModelConfig:
-        """The model's config.
-
-        Args:
-            vocab_size: of the tokenizer.
-            token_ids: special tokens by their names in config.json, for the families that need to know them.
-
-        Raises:
-            ConfigError: a size that the architecture does not have, or sizes that do not fit together.
-        """
-        return self.architecture.config_of(self.sizes(), vocab_size, self.context_length, token_ids or {})
 
     def chosen_batch_size(self) -> int:
         """Sequences of a step: 2,048 tokens for each block unless set."""

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from inkstone.train.config import NoiseConfig
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.objectives.head_config import HeadTeaching
 
@@ -15,5 +16,7 @@ class FinetuneConfig(TeachConfig):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the probability that a target gives up to all others alike: a token's of pairs, a class's of classify
     and tokens."""
+    noise: NoiseConfig = NoiseConfig()
+    """What models that learn from text by restoring it have to restore (text)."""
     head: HeadTeaching = HeadTeaching()
     """What classify, regress, tokens, span and reward put on the model."""

@@ -11,7 +11,7 @@ from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.extend import extend_tokenizer
 from inkstone.tokenizer.special import MASK, PAD, sentinel
-from inkstone.train.config import PretrainConfig
+from inkstone.train.config import NewModelConfig, PretrainConfig
 from inkstone.train.objectives import Objective
 from inkstone.train.objectives.denoising import Denoising
 from inkstone.train.objectives.experts import PretrainExperts
@@ -52,7 +52,7 @@ def learning_of(config: PretrainConfig, tokenizer: Tokenizer) -> Learning:
     return Learning(PretrainExperts(**sizes) if sizes else Pretrain(), length, lambda sequences: sequences)
 
 
-def equip(tokenizer: Tokenizer, config: PretrainConfig) -> Tokenizer:
+def equip(tokenizer: Tokenizer, config: NewModelConfig) -> Tokenizer:
     """The tokenizer with the special tokens that `config.model.arch` learns with, the missing ones after all others.
 
     Masked language modeling needs a mask token, span corruption sentinels; both need padding.
@@ -68,7 +68,7 @@ def equip(tokenizer: Tokenizer, config: PretrainConfig) -> Tokenizer:
     return extend_tokenizer(tokenizer, missing, **parts) if missing else tokenizer
 
 
-def build_model(config: PretrainConfig, tokenizer: Tokenizer) -> Model:
+def build_model(config: NewModelConfig, tokenizer: Tokenizer) -> Model:
     """The model of `config` with initial weights of its seed, for a tokenizer of `equip`."""
     token_ids = {"pad_token_id": tokenizer.pad_id, "decoder_start_token_id": tokenizer.pad_id}
     model = config.architecture.build(config.shape(tokenizer.vocab_size, token_ids))
@@ -76,7 +76,7 @@ def build_model(config: PretrainConfig, tokenizer: Tokenizer) -> Model:
     return model
 
 
-def _sentinels(config: PretrainConfig) -> list[str]:
+def _sentinels(config: NewModelConfig) -> list[str]:
     """As many as the spans of a sequence, and one for what comes after the last."""
     noise = config.noise
     _, num_spans = count_noise(config.context_length, noise.density, noise.mean_span_length)

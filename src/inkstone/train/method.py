@@ -95,6 +95,18 @@ def method_named(name: str, stage: str) -> Method[Any]:
     return method
 
 
+def method_for(stage: str, config: TeachConfig, inputs: Mapping[str, Path]) -> Method[Any]:
+    """The method that a stage's settings name, or that its inputs suggest.
+
+    Raises:
+        InkstoneError: there is none of that name, or the inputs cannot be read or do not fit together.
+    """
+    from inkstone.train.suggestion import suggested_method
+
+    name = getattr(config, "method", stage)
+    return method_named(suggested_method(config.examples, inputs) if name == "auto" else name, stage)
+
+
 def as_decoder(model: Model) -> Model:
     """The model, where it continues text.
 
