@@ -33,6 +33,7 @@ COMMANDS = {
         "tokenizer": ("inkstone.pipeline.stage_command:tokenizer", "Train a tokenizer on a corpus"),
         "pretrain": ("inkstone.pipeline.stage_command:pretrain", "Train a language model on a corpus"),
         "evaluate": ("inkstone.pipeline.stage_command:evaluate", "Loss and bits per byte beside two baselines"),
+        "check": ("inkstone.pipeline.check:command", "What is wrong with examples, and what is learned of them"),
         "merge": ("inkstone.pipeline.stage_command:merge", "A model and its adapter to one model"),
     },
     "Use": {

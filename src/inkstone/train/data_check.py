@@ -22,14 +22,13 @@ def check_lesson(method: Method[Any], lesson: Lesson, data: ExampleSet) -> Check
     Raises:
         InputError: the model cannot be taught by such examples, though nothing is wrong with any of them.
     """
-    limits = {"tokenizer": lesson.tokenizer, "max_length": lesson.max_length}
     if not data.splits.get("train"):
-        return examine(data, None, **limits)
+        return _examine_rows(lesson, data)
     try:
         lesson.model = method.prepare(lesson, data.splits["train"])
         encode = method.encoder(lesson)
     except InputError as error:
-        report = examine(data, None, **limits)
+        report = _examine_rows(lesson, data)
         if not report.num_errors:
             raise
         report.findings.add(Found(with_remedy(UNTEACHABLE, error), error.cause), error.where or "")
@@ -37,12 +36,17 @@ def check_lesson(method: Method[Any], lesson: Lesson, data: ExampleSet) -> Check
     return examine(
         data,
         encode,
-        **limits,
+        tokenizer=lesson.tokenizer,
+        max_length=lesson.max_length,
         longest=method.longest,
         cut=method.cut,
         truncate=lesson.config.truncate,
         stop_ids=stop_ids(lesson.tokenizer, lesson.model),
     )
+
+
+def _examine_rows(lesson: Lesson, data: ExampleSet) -> CheckReport[Any]:
+    return examine(data, None, tokenizer=lesson.tokenizer, max_length=lesson.max_length)
 
 
 def accept(report: CheckReport[Any], method: Method[Any], lesson: Lesson) -> None:

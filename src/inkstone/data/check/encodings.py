@@ -1,6 +1,6 @@
 """Examples as tokens: what is too long, what teaches nothing, what never stops."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -45,7 +45,11 @@ class Fitted(NamedTuple, Generic[T]):
     encoding: T
     length: int
     """Tokens before it was cut."""
-    was_cut: bool
+    was_cut: bool = False
+    num_answers: int = 0
+    """Stretches of it that the model learns to write."""
+    num_ended: int = 0
+    """Those with a stop token."""
 
 
 class Encodings(Generic[T]):
@@ -79,47 +83,48 @@ class Encodings(Generic[T]):
         fitted, faults = [], []
         for encoding in whole:
             part, found = self._fit(encoding)
+            streams = streams_of(part.encoding)
+            part, unended = self._count_answers(part, streams)
             fitted.append(part)
-            faults += [*found, *self._token_faults(part, stops=not isinstance(example, PlainText))]
+            faults += [*found, *self._token_faults(part, streams)]
+            if not part.was_cut and not isinstance(example, PlainText):
+                faults += unended
         return fitted, faults
 
     def _fit(self, whole: T) -> tuple[Fitted[T], list[Found]]:
         limits = self._limits
         length = limits.longest(whole)
         if length <= limits.max_length:
-            return Fitted(whole, length, False), []
+            return Fitted(whole, length), []
         if limits.cut is None or not limits.truncate:
             fault = TOO_LONG_TO_CUT if limits.cut is None else TOO_LONG
-            return Fitted(whole, length, False), [
-                Found(fault, f"{length:,} tokens, and {limits.max_length:,} are allowed")
-            ]
+            return Fitted(whole, length), [Found(fault, f"{length:,} tokens, and {limits.max_length:,} are allowed")]
         part = Fitted(limits.cut(whole, limits.max_length), length, True)
         return part, [Found(CUT, f"{length:,} tokens, cut to {limits.max_length:,}")]
 
-    def _token_faults(self, part: Fitted[T], stops: bool) -> Iterator[Found]:
-        if part.encoding.num_targets == 0:
-            what = (
-                f"nothing that is learned is left of {part.length:,} tokens" if part.was_cut else "nothing is learned"
-            )
-            yield Found(NOTHING_LEARNED, what)
-            return
-        streams = streams_of(part.encoding)
+    def _count_answers(self, part: Fitted[T], streams: Sequence[Stream]) -> tuple[Fitted[T], list[Found]]:
+        """Count what is learned to be written and what of it ends, and name what does not."""
+        num_answers, num_ended, unended = 0, 0, []
         for stream in streams:
-            if stops and stream.is_written and not part.was_cut:
-                yield from self._endings(stream)
+            answers = [stream.ids[run].tolist() for run in runs(stream.trained)] if stream.is_written else []
+            endless = [n for n, ids in enumerate(answers, 1) if self._stop_names.keys().isdisjoint(ids)]
+            num_answers += len(answers)
+            num_ended += len(answers) - len(endless)
+            if endless:
+                stops = " or ".join(self._stop_names.values()) or "a stop token (the tokenizer has none)"
+                which = f"answer {endless[0]} of {len(answers)}" if len(answers) > 1 else "the answer"
+                unended.append(Found(NO_STOP, f"{which} is learned without {stops}"))
+        return part._replace(num_answers=num_answers, num_ended=num_ended), unended
+
+    def _token_faults(self, part: Fitted[T], streams: Sequence[Stream]) -> Iterator[Found]:
+        if part.encoding.num_targets == 0:
+            cut = f"nothing that is learned is left of {part.length:,} tokens"
+            yield Found(NOTHING_LEARNED, cut if part.was_cut else "nothing is learned")
         ids = np.concatenate([stream.ids for stream in streams])
         num_unknown = 0 if self._unknown_id is None else int((ids == self._unknown_id).sum())
         if num_unknown >= UNKNOWN_SHARE * len(ids) > 0:
             yield Found(UNKNOWN_TOKENS, f"{num_unknown:,} of {len(ids):,} tokens are unknown to the vocabulary")
         yield from _span_faults(part.encoding)
-
-    def _endings(self, stream: Stream) -> Iterator[Found]:
-        learned = [stream.ids[run] for run in runs(stream.trained)]
-        without = [n for n, ids in enumerate(learned, 1) if not _has_any(ids, self._stop_names)]
-        if without:
-            ends = " or ".join(self._stop_names.values()) or "any stop token: the tokenizer has none"
-            which = f"part {without[0]} of {len(learned)} that is learned" if len(learned) > 1 else "what is learned"
-            yield Found(NO_STOP, f"{stream.title}{': ' if stream.title else ''}{which} ends without {ends}")
 
 
 def _span_faults(encoding: object) -> Iterator[Found]:
@@ -130,7 +135,3 @@ def _span_faults(encoding: object) -> Iterator[Found]:
             yield Found(BETWEEN_TOKENS, "the answer begins or ends within a token")
         if encoding.num_cut:
             yield Found(CUT, f"{encoding.num_cut:,} tokens of the question")
-
-
-def _has_any(ids: "np.ndarray[tuple[int], np.dtype[np.int64]]", wanted: Collection[int]) -> bool:
-    return not set(ids.tolist()).isdisjoint(wanted)

@@ -33,18 +33,12 @@ class TrainingPrompts:
 
     def add(self, view: View, where: str) -> None:
         """Take note of a row of the training split."""
-        self._exact.setdefault(digest(_leaking(view)), where)
-        self._near.setdefault(digest(near_key(_leaking(view))), where)
+        self._exact.setdefault(digest(view.prompt), where)
+        self._near.setdefault(digest(near_key(view.prompt)), where)
 
     def find(self, view: View) -> Iterator[Found]:
         """Whether a row of another split is among them."""
-        text = _leaking(view)
-        if where := self._exact.get(digest(text)):
+        if where := self._exact.get(digest(view.prompt)):
             yield Found(LEAK, f"the same as {where}")
-        elif (key := near_key(text)) and (where := self._near.get(digest(key))):
+        elif (key := near_key(view.prompt)) and (where := self._near.get(digest(key))):
             yield Found(NEAR_LEAK, f"almost the same as {where}")
-
-
-def _leaking(view: View) -> str:
-    """What must not be known beforehand: the prompt, or, without one, the answer."""
-    return view.prompt or view.answer

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from inkstone.data.check.faults import CONFLICT, CONSTANT, DUPLICATE, DUPLICATE_ID, Found
 from inkstone.data.check.findings import shown
-from inkstone.data.check.views import View, joined
+from inkstone.data.check.views import View
 from inkstone.data.examples.records import Example, Question
 
 _MANY = 10
@@ -33,13 +33,13 @@ class Repeats:
     def find(self, example: Example, view: View) -> Iterator[Found]:
         """What an example has in common with those before it."""
         where, answer = example.where, digest(view.answer)
-        question = digest(view.asked)
+        question = digest(view.question)
         self._count(view)
         if isinstance(example, Question) and example.id:
             first = self._ids.setdefault(example.id, where)
             if first != where:
                 yield Found(DUPLICATE_ID, f"{shown(example.id)} is the id of {first}, too")
-        row = digest(joined([view.prompt, view.asked, view.answer]))
+        row = question + answer
         if (first := self._rows.setdefault(row, where)) != where:
             yield Found(DUPLICATE, f"the same as {first}")
             return

@@ -145,10 +145,16 @@ def marked(parts: Sequence[Part]) -> str:
 
 def _marked(pieces: Sequence[Piece]) -> str:
     text = ""
-    for (trained, tag), group in itertools.groupby(pieces, key=lambda piece: (piece.trained, piece.tag)):
-        stretch = "".join(piece.text for piece in group)
-        text += f"⟦{stretch}{f'|{tag}' if tag else ''}⟧" if trained else stretch
+    for trained, tag, stretch in stretches(pieces):
+        words = "".join(piece.text for piece in stretch)
+        text += f"⟦{words}{f'|{tag}' if tag else ''}⟧" if trained else words
     return text
+
+
+def stretches(pieces: Sequence[Piece]) -> Iterator[tuple[bool, str, list[Piece]]]:
+    """Neighboring pieces that are trained alike: whether they are, their tag, and the pieces."""
+    for (trained, tag), group in itertools.groupby(pieces, key=lambda piece: (piece.trained, piece.tag)):
+        yield trained, tag, list(group)
 
 
 def _pieces(stream: Stream, tokenizer: Tokenizer, labels: Sequence[str]) -> Iterator[Piece]:

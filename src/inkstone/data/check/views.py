@@ -1,11 +1,10 @@
-"""Examples of every kind as the check sees them: texts, what is asked, what is answered."""
+"""Examples of every kind as the check compares them: texts, what is asked, what is answered."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from functools import singledispatch
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from inkstone.data.examples.keys import input_key
 from inkstone.data.examples.records import (
     Chat,
     Completion,
@@ -21,8 +20,6 @@ from inkstone.data.examples.records import (
     Turn,
 )
 
-_BETWEEN = "\x1e"
-
 
 class Text(NamedTuple):
     """A text of an example."""
@@ -32,127 +29,74 @@ class Text(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """An example, whatever its kind."""
 
     texts: tuple[Text, ...]
     prompt: str
-    """What the model is given. When it stands in the training and in the evaluation data, it leaks."""
+    """What the model is given (`input_key`). When it is in the training and in the evaluation data, it leaks."""
+    question: str
+    """What rows have in common that contradict each other if their answers differ: as a rule the prompt."""
     answer: str
-    """What it is to make of it."""
-    question: str = ""
-    """What two rows have in common that contradict each other when they have other answers; else the prompt."""
-    answer_name: str = "answer"
-
-    @property
-    def asked(self) -> str:
-        """`question`, or the prompt."""
-        return self.question or self.prompt
+    answer_name: str
 
 
-@singledispatch
 def view_of(example: Example) -> View:
-    """The view of an example; of a kind from a plug-in, its text fields."""
-    names = [field.name for field in fields(example) if field.name not in ("where", "source")]
-    values = {name: value for name in names if isinstance(value := getattr(example, name), str)}
-    return View(tuple(Text(*item) for item in values.items()), joined(values.values()), "")
-
-
-@view_of.register
-def _(example: PlainText) -> View:
-    return View((Text("text", example.text),), example.text, "")
-
-
-@view_of.register
-def _(example: Chat) -> View:
-    turns = example.messages
-    last = max((n for n, turn in enumerate(turns) if turn["role"] == "assistant"), default=len(turns))
-    tools = [] if example.tools is None else [_dumped(example.tools)]
-    return View(_turn_texts(turns), joined([*tools, *map(_line, turns[:last])]), joined(map(_line, turns[last:])))
-
-
-@view_of.register
-def _(example: Completion) -> View:
-    texts = (Text("prompt", example.prompt), Text("completion", example.completion))
-    return View(texts, example.prompt, example.completion, answer_name="completion")
-
-
-@view_of.register
-def _(example: LabeledText) -> View:
-    labels = (example.label,) if isinstance(example.label, str) else ()
-    pair = () if example.pair is None else (Text("pair", example.pair),)
-    texts = (Text("text", example.text), *pair, *(Text("label", label) for label in labels))
-    label = joined(sorted(example.label)) if isinstance(example.label, tuple) else str(example.label)
-    return View(texts, joined([example.text, example.pair or ""]), label, answer_name="label")
-
-
-@view_of.register
-def _(example: LabeledSpans) -> View:
-    spans = _dumped(sorted(example.spans))
-    return View((Text("text", example.text),), example.text, spans, answer_name="spans")
-
-
-@view_of.register
-def _(example: Question) -> View:
-    texts = (Text("question", example.question), Text("context", example.context))
-    answers = joined(sorted({answer.text for answer in example.answers}))
-    return View(texts, joined([example.question, example.context]), answers)
-
-
-@view_of.register
-def _(example: Pair) -> View:
-    texts = (Text("source", example.source_text), Text("target", example.target_text))
-    return View(texts, example.source_text, example.target_text, answer_name="target")
-
-
-@view_of.register
-def _(example: Preference) -> View:
-    prompt, chosen, rejected = map(conversation_text, (example.prompt, example.chosen, example.rejected))
-    texts = (
-        *_texts("prompt", example.prompt),
-        *_texts("chosen", example.chosen),
-        *_texts("rejected", example.rejected),
-    )
-    return View(texts, prompt, chosen, joined([prompt, *sorted([chosen, rejected])]), "choice")
-
-
-@view_of.register
-def _(example: Judged) -> View:
-    prompt, completion = conversation_text(example.prompt), conversation_text(example.completion)
-    texts = (*_texts("prompt", example.prompt), *_texts("completion", example.completion))
-    return View(texts, prompt, str(example.desirable), joined([prompt, completion]), "judgment")
-
-
-@view_of.register
-def _(example: Problem) -> View:
-    return View(_texts("prompt", example.prompt), conversation_text(example.prompt), example.answer or "")
+    """The view of an example."""
+    prompt = input_key(example)
+    question = prompt
+    match example:
+        case PlainText():
+            texts, answer, name = [Text("text", example.text)], "", "text"
+        case Chat():
+            said = [turn for turn in example.messages if turn["role"] == "assistant"]
+            texts, answer, name = _turns("", example.messages), conversation_text(said), "answer"
+        case Completion():
+            texts = [Text("prompt", example.prompt), Text("completion", example.completion)]
+            answer, name = example.completion, "completion"
+        case LabeledText():
+            pair = [] if example.pair is None else [Text("pair", example.pair)]
+            texts, name = [Text("text", example.text), *pair], "label"
+            answer = ", ".join(sorted(example.label)) if isinstance(example.label, tuple) else str(example.label)
+        case LabeledSpans():
+            named = [f"{example.text[start:end]} ({label})" for start, end, label in example.spans]
+            texts, answer, name = [Text("text", example.text)], ", ".join(named), "spans"
+        case Question():
+            texts = [Text("question", example.question), Text("context", example.context)]
+            answer, name = ", ".join(sorted({answer.text for answer in example.answers})), "answer"
+        case Pair():
+            texts = [Text("source", example.source_text), Text("target", example.target_text)]
+            answer, name = example.target_text, "target"
+        case Preference():
+            sides = [conversation_text(side) for side in (example.chosen, example.rejected)]
+            texts = _texts("prompt", example.prompt)
+            texts += _texts("chosen", example.chosen) + _texts("rejected", example.rejected)
+            question, answer, name = "\n".join([prompt, *sorted(sides)]), sides[0], "choice"
+        case Judged():
+            texts = _texts("prompt", example.prompt) + _texts("completion", example.completion)
+            question = "\n".join([prompt, conversation_text(example.completion)])
+            answer, name = "desirable" if example.desirable else "undesirable", "judgment"
+        case Problem():
+            texts, answer, name = _texts("prompt", example.prompt), example.answer or "", "answer"
+        case _:
+            raise TypeError(type(example))
+    return View(tuple(texts), prompt, question, answer, name)
 
 
 def conversation_text(conversation: Sequence[Turn] | str) -> str:
     """Messages, or a text, as one text."""
-    return conversation if isinstance(conversation, str) else joined(map(_line, conversation))
+    return conversation if isinstance(conversation, str) else "\n".join(map(_line, conversation))
 
 
-def joined(parts: Iterable[str]) -> str:
-    """Parts with a sign between them that texts do not have."""
-    return _BETWEEN.join(parts)
+def _texts(name: str, conversation: Sequence[Turn] | str) -> list[Text]:
+    return [Text(name, conversation)] if isinstance(conversation, str) else _turns(f"{name}, ", conversation)
 
 
-def _texts(name: str, conversation: Sequence[Turn] | str) -> tuple[Text, ...]:
-    if isinstance(conversation, str):
-        return (Text(name, conversation),)
-    return tuple(text._replace(name=f"{name}, {text.name}") for text in _turn_texts(conversation))
-
-
-def _turn_texts(turns: Sequence[Turn]) -> tuple[Text, ...]:
-    return tuple(Text(f"message {n} ({turn['role']})", turn["content"]) for n, turn in enumerate(turns, 1))
+def _turns(prefix: str, turns: Sequence[Turn]) -> list[Text]:
+    return [Text(f"{prefix}message {n} ({turn['role']})", turn["content"]) for n, turn in enumerate(turns, 1)]
 
 
 def _line(turn: Turn) -> str:
     calls = turn.get("tool_calls")
-    return f"{turn['role']}: {turn['content']}{_dumped(calls) if calls else ''}"
-
-
-def _dumped(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    called = json.dumps(calls, sort_keys=True, ensure_ascii=False, default=str) if calls else ""
+    return f"{turn['role']}: {turn['content']}{called}"
