@@ -12,6 +12,7 @@ from inkstone.tasks.embed import embed
 from inkstone.tasks.extract import ExtractedSpan, extract
 from inkstone.tasks.generate import complete_all, stream_complete
 from inkstone.tasks.score import Score, score
+from inkstone.tasks.translate import translate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,6 +174,33 @@ class LanguageModel:
                 not taught.
         """
         return answer(self.model, self.tokenizer, question, context, null_threshold=null_threshold, truncate=truncate)
+
+    @overload
+    def translate(self, texts: str, *, truncate: bool = False, **search: Any) -> str: ...
+    @overload
+    def translate(self, texts: Sequence[str], *, truncate: bool = False, **search: Any) -> list[str]: ...
+    def translate(self, texts: str | Sequence[str], *, truncate: bool = False, **search: Any) -> str | list[str]:
+        """The translation of a text, or of each of several, for a model that was taught pairs of texts.
+
+        Args:
+            texts: at most the model's context long each.
+            truncate: keep the beginning of a text that is too long, and warn of how many there were.
+            search: `num_beams`, `max_new_tokens`, `length_penalty` …: the fields of `inkstone.nn.beam.BeamParams`;
+                greedy unless the model's generation_config.json says otherwise.
+
+        Raises:
+            InputError: a text has no tokens, or is too long and `truncate` is not given; or the model writes no text.
+            ConfigError: an unknown or senseless field of `search`.
+        """
+        return translate(self.model, self.tokenizer, texts, truncate=truncate, **search)
+
+    @overload
+    def summarize(self, texts: str, *, truncate: bool = False, **search: Any) -> str: ...
+    @overload
+    def summarize(self, texts: Sequence[str], *, truncate: bool = False, **search: Any) -> list[str]: ...
+    def summarize(self, texts: str | Sequence[str], *, truncate: bool = False, **search: Any) -> str | list[str]:
+        """The summary of a text, or of each of several, for a model that was taught summaries: see `translate`."""
+        return translate(self.model, self.tokenizer, texts, truncate=truncate, **search)
 
     def _decoder(self) -> "Decoder":
         """The model, where it continues text."""
