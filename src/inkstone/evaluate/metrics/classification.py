@@ -70,7 +70,8 @@ class MicroF1(_ByClass):
 class MatthewsCorrelation(_ByClass):
     """Matthews' correlation coefficient for several classes: R_K of Gorodkin 2004.
 
-    doi:10.1016/j.compbiolchem.2004.09.006. Between −1 and 1; 0 for a guess that does not look at the text, however uneven the classes are.
+    doi:10.1016/j.compbiolchem.2004.09.006. Between −1 and 1; 0 for a guess that does not look at the text, however
+    uneven the classes are.
     """
 
     name: ClassVar[str] = "mcc"

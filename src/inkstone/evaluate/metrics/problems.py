@@ -15,6 +15,8 @@ class Attempts(NamedTuple):
     """Of the likeliest answer."""
     sampled: Sequence[float] = ()
     """Of answers drawn at a temperature."""
+    text: str = ""
+    """The likeliest answer."""
 
 
 SOLVED = 1.0

@@ -1,0 +1,1 @@
+"""Baselines: what a skeptic would try before a model."""

@@ -1,0 +1,105 @@
+"""Which of two answers a model prefers."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from inkstone.core.errors import InputError
+from inkstone.data.examples.encoded import TokenSequence
+from inkstone.data.examples.records import Preference
+from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.benchmark_tasks.likelihoods import likelihoods
+from inkstone.evaluate.metrics.likelihood import Likelihood
+from inkstone.evaluate.metrics.preference import Margin
+from inkstone.nn.heads import HeadedModel
+from inkstone.nn.models.base import Decoder, Model
+from inkstone.train.objectives.answers import answer_ids_of, cut_prompt
+
+
+class Prefer(BenchmarkTask[Preference]):
+    """The likelier of two answers, or the one with the higher reward."""
+
+    name: ClassVar[str] = "prefer"
+    formats: ClassVar[tuple[str, ...]] = ("preferences",)
+    baselines: ClassVar[tuple[str, ...]] = ("longer", "shorter")
+
+    def takes(self, model: Model) -> bool:
+        """Decoders, and reward models."""
+        return isinstance(model, Decoder) or _gives_rewards(model)
+
+    def predict(self, subject: Subject, examples: Sequence[Preference]) -> list[Margin]:
+        """By how much each chosen answer is preferred."""
+        sequences = [
+            _encode(subject, example, answer) for example in examples for answer in (example.chosen, example.rejected)
+        ]
+        if isinstance(subject.model, HeadedModel):
+            rewards = _rewards(subject, sequences)
+            return [Margin(chosen - rejected, chosen - rejected) for chosen, rejected in _pairs(rewards)]
+        assert isinstance(subject.model, Decoder)
+        return [_margin(*pair) for pair in _pairs(likelihoods(subject.model, sequences))]
+
+    def metrics(self, examples: Sequence[Preference]) -> tuple[str, ...]:
+        """In total and for a token."""
+        return ("preference_accuracy", "preference_accuracy_per_token")
+
+    def metrics_of_comparison(self) -> tuple[str, ...]:
+        """DPO's implicit reward needs the reference."""
+        return ("implicit_reward_accuracy",)
+
+    def beside(self, predictions: Sequence[Margin], others: Sequence[Margin]) -> list[Margin]:
+        """With the margins over those of the reference."""
+        return [
+            each._replace(over_reference=each.total - other.total)
+            for each, other in zip(predictions, others, strict=True)
+        ]
+
+    def reference(self, example: Preference) -> None:
+        """The chosen answer is the right one."""
+
+    def shown_input(self, example: Preference) -> Any:
+        """Prompt and both answers."""
+        return {"prompt": example.prompt, "chosen": example.chosen, "rejected": example.rejected}
+
+    def shown_prediction(self, prediction: Margin) -> dict[str, Any]:
+        """The margins."""
+        return {name: value for name, value in prediction._asdict().items() if value is not None}
+
+
+def _gives_rewards(model: Model) -> bool:
+    return (
+        isinstance(model, HeadedModel) and model.head_config.kind == "sequence" and model.head_config.num_outputs == 1
+    )
+
+
+def _encode(subject: Subject, example: Preference, answer: Any) -> TokenSequence:
+    """A prompt and an answer, of which the answer counts."""
+    prompt_ids, answer_ids = answer_ids_of(subject.tokenizer, example.prompt, answer, example.where)
+    sequence = TokenSequence.of(prompt_ids + answer_ids, [False] * len(prompt_ids) + [True] * len(answer_ids))
+    context: int = subject.model.context  # type: ignore[assignment]
+    surplus = sequence.length - context
+    if surplus > 0 and subject.config.truncate:
+        sequence = cut_prompt(sequence, surplus)
+    if sequence.length > context:
+        raise InputError(
+            f"{sequence.length:,} tokens of prompt and answer, and the model reads {context:,}",
+            where=example.where,
+            remedy="shorten it or leave it out" if subject.config.truncate else "set truncate to cut such prompts",
+        )
+    return sequence
+
+
+def _rewards(subject: Subject, sequences: Sequence[TokenSequence]) -> list[float]:
+    from inkstone.tasks.headed import logits_of
+
+    assert isinstance(subject.model, HeadedModel)
+    rows = [sequence.input_ids.tolist() for sequence in sequences]
+    logits = logits_of(subject.model, rows, [[0] * len(row) for row in rows], subject.tokenizer.pad_id)
+    return [float(each[0]) for each in logits]
+
+
+def _pairs(values: Sequence[Any]) -> list[tuple[Any, Any]]:
+    return list(zip(values[::2], values[1::2], strict=True))
+
+
+def _margin(chosen: Likelihood, rejected: Likelihood) -> Margin:
+    per_token = rejected.nats / max(rejected.num_tokens, 1) - chosen.nats / max(chosen.num_tokens, 1)
+    return Margin(rejected.nats - chosen.nats, per_token)
