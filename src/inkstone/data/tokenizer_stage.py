@@ -12,6 +12,7 @@ from inkstone.core.files import write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.stage import Summary, stage
 from inkstone.data.corpus import SPLITS, Corpus, Split
+from inkstone.data.examples.texts import ExampleTexts, open_texts
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.report import build_report
 from inkstone.tokenizer.sample import sample_blocks, sample_documents
@@ -57,9 +58,9 @@ def _sources(config: TokenizerConfig) -> Iterable[Path]:
 
 @stage("tokenizer", inputs=("corpus",), sources=_sources)
 def tokenizer(config: TokenizerConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
-    """Train a tokenizer on a corpus, and report bytes per token and round trips."""
+    """Train a tokenizer on a corpus or on examples, and report bytes per token and round trips."""
     _check(config)
-    corpus = Corpus(inputs["corpus"])
+    corpus = open_texts(inputs["corpus"])
     made = _make(config, corpus)
     split: Split = "valid" if corpus.num_documents("valid") else "train"
     say(f"tokenizer: {made.vocab_size:,} tokens; reporting on the {split} split")
@@ -79,7 +80,7 @@ def _check(config: TokenizerConfig) -> None:
         )
 
 
-def _make(config: TokenizerConfig, corpus: Corpus) -> Tokenizer:
+def _make(config: TokenizerConfig, corpus: Corpus | ExampleTexts) -> Tokenizer:
     if config.path is not None:
         return Tokenizer.load(config.path)
     if config.kind == "characters":

@@ -12,7 +12,7 @@ from inkstone.core.progress import progress
 from inkstone.tokenizer import Tokenizer
 
 _TOKENS, _ENDS, _META = "tokens.bin", "ends.bin", "tokens.json"
-_BATCH_DOCUMENTS = 64
+_BATCH_DOCUMENTS = 1024
 
 
 class TokenStore:
