@@ -61,10 +61,10 @@ def _resolve_path(given: str, resolved: Resolved, seen: set[Path]) -> None:
         files = [(path, PurePosixPath(path.name))]
         cause = ""
     elif has_magic(given):
-        files = list(_glob(path))
+        files = list(glob_files(path))
         cause = "the glob matches no file of a known kind"
     else:
-        raise InputError("no such file or folder", where=given, remedy=_missing_remedy(path))
+        raise InputError("no such file or folder", where=given, remedy=missing_remedy(path))
     found = 0
     for file, name in files:
         reader = reader_for_suffix(plain_suffix(file), explicit=path.is_file(), where=file)
@@ -88,7 +88,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
-def _glob(pattern: Path) -> Iterator[tuple[Path, PurePosixPath]]:
+def glob_files(pattern: Path) -> Iterator[tuple[Path, PurePosixPath]]:
     """Files that match, with names relative to the last folder that the pattern names without a wildcard."""
     parts = pattern.parts
     fixed = next(i for i, part in enumerate(parts) if has_magic(part))
@@ -99,7 +99,8 @@ def _glob(pattern: Path) -> Iterator[tuple[Path, PurePosixPath]]:
             yield path, PurePosixPath(root.resolve().name, *below)
 
 
-def _missing_remedy(path: Path) -> str:
+def missing_remedy(path: Path) -> str:
+    """What to do about a path that does not exist: the nearest name, or where it ends."""
     parent = path.parent
     while not parent.is_dir() and parent != parent.parent:
         path, parent = parent, parent.parent

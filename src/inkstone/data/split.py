@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -88,6 +89,7 @@ class Splitter:
         return is_held_out(key, self.fraction)
 
 
+@cache
 def as_fraction(share: float) -> Fraction:
     """The share as it was meant: 0.05 is 1/20."""
     return Fraction(share).limit_denominator(10_000)

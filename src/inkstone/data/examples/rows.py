@@ -15,6 +15,7 @@ from inkstone.data.examples.records import Row
 from inkstone.data.json_lines import JSON_LINES, json_objects
 from inkstone.data.parquet_files import open_parquet
 from inkstone.data.readers.text import all_lines, lines
+from inkstone.data.sources import missing_remedy
 from inkstone.data.streams import byte_chunks, plain_suffix
 from inkstone.data.tables import TABLES, Malformed, has_header_row, numbered_names, table_rows
 
@@ -39,7 +40,7 @@ def read_rows(path: str, config: RowsConfig, malformed: Malformed) -> Iterator[R
         return
     file = Path(path)
     if not file.is_file():
-        raise InputError("no such file", where=file, remedy="check the path")
+        raise InputError("no such file", where=file, remedy=missing_remedy(file))
     suffix = plain_suffix(file)
     if suffix in JSON_LINES:
         for number, values in json_objects(lines(_text(file, config)), file.name, malformed):
