@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -105,6 +106,34 @@ def initial_weights_follow_the_generator(model: Model) -> None:
     assert not all(torch.equal(one, three) for one, _, three in pairs)
 
 
+def checkpointed_blocks_change_nothing(model: Model) -> None:
+    """In training, with dropout: the same loss and gradients, each block computed twice."""
+    once, twice = copy.deepcopy(model).train(), copy.deepcopy(model).train()
+    twice.checkpoint_blocks()
+    results = []
+    for each in (once, twice):
+        counts = Counter[int]()
+        for number, block in enumerate(each.blocks):
+            block.register_forward_pre_hook(lambda *_, number=number, counts=counts: counts.update([number]))
+        torch.manual_seed(0)
+        output = any_output(each).float()
+        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
+        loss = (output * weights).sum()
+        loss.backward()
+        results.append((loss.detach(), counts, torch.rand(1)))
+    assert set(results[0][1].values()) == {1}
+    assert set(results[1][1].values()) == {2}
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][2], results[1][2])
+    for (name, first), second in zip(once.named_parameters(), twice.parameters(), strict=True):
+        assert first.grad is not None
+        assert second.grad is not None
+        scale = max(1.0, float(first.grad.abs().max()))
+        torch.testing.assert_close(
+            second.grad, first.grad, rtol=0, atol=1e-6 * scale, msg=lambda text, n=name: n + text
+        )
+
+
 def any_output(model: Model) -> Tensor:
     """What the model says of some tokens: logits where it has them, else hidden states."""
     ids = random_ids(model, time=TIME)
@@ -117,5 +146,6 @@ MODEL: tuple[Check[Model], ...] = (
     saved_and_loaded_is_identical,
     tied_weights_are_one_parameter,
     gradient_reaches_every_parameter,
+    checkpointed_blocks_change_nothing,
     initial_weights_follow_the_generator,
 )
