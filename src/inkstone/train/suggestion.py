@@ -1,6 +1,7 @@
 """`method: auto`: what examples and model suggest."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from inkstone.checkpoint.hub import locate
@@ -10,8 +11,9 @@ from inkstone.core.registry import lookup
 from inkstone.data.examples.columns import choose_format
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.files import files_by_split
-from inkstone.data.examples.read import parsed, sampled
+from inkstone.data.examples.parse import outcomes, sampled
 from inkstone.data.examples.records import Example, LabeledText
+from inkstone.data.examples.rows import SAMPLE_ROWS
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Model
 
@@ -63,6 +65,6 @@ def _first_examples(config: ExamplesConfig, data: Path, formats: Sequence[str]) 
         for file in files:
             if sample := sampled(file, config):
                 chosen = choose_format(sample, config, formats, file)
-                faults: list[InputError] = []
-                return chosen.name, [each for row in sample for each in parsed(row, config, chosen, faults)]
+                read = (result for result, _ in outcomes(file, config, chosen) if not isinstance(result, InputError))
+                return chosen.name, list(islice(read, SAMPLE_ROWS))
     raise InputError("there is no row that can be read", where=data, remedy="give files with examples")
