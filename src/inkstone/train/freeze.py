@@ -45,7 +45,8 @@ def _matching(pattern: str, names: Iterable[str]) -> list[str]:
     found = [name for name in names if re.search(pattern, name)]
     if not found:
         kinds = sorted({re.sub(r"\.\d+\.", ".0.", name) for name in names})
-        closest = nearest(pattern, [*kinds, *{name.rpartition(".")[0].rpartition(".")[2] for name in names}])
+        parts = {part for name in names for part in name.split(".") if not part.isdecimal()}
+        closest = nearest(pattern, [*kinds, *sorted(parts)])
         listing = ", ".join(kinds[:_MOST_NAMES]) + (" …" if len(kinds) > _MOST_NAMES else "")
         raise ConfigError(
             f"no parameter's name contains {pattern!r}",
