@@ -74,5 +74,5 @@ def randomized(model: M, seed: int = 0, spread: float = 0.3) -> M:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.normal_(1.0 if "norm" in name else 0.0, spread, generator=generator)
+            parameter.normal_(1.0 if "norm" in name.lower() else 0.0, spread, generator=generator)
     return model

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inkstone.core.config import suggestion
-from inkstone.core.errors import InputError
+from inkstone.core.errors import InputError, located
 from inkstone.data.examples.classes import Label, class_names, in_order, number
 from inkstone.data.examples.encoded import LabeledSequence
 from inkstone.data.examples.records import Example, LabeledText
@@ -19,7 +19,7 @@ from inkstone.tokenizer.encoding import kept_tokens
 from inkstone.tokenizer.pairs import with_separated_pairs
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, located, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
 
 
 class SequenceClassification(Objective[LabeledSequence]):

@@ -1,7 +1,6 @@
 """What the methods that put a head on a model have in common."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor
 
 from inkstone.checkpoint.heads import with_head
-from inkstone.core.errors import InputError
 from inkstone.core.progress import say
 from inkstone.data.examples.encoded import Ids
 from inkstone.data.layout import fill
@@ -52,15 +50,6 @@ def _serves(own: HeadConfig, wanted: HeadConfig) -> bool:
     if own.kind == "sequence" and wanted.problem == "regression":
         return len(own.labels) == len(wanted.labels)
     return set(wanted.labels) <= set(own.labels)
-
-
-@contextlib.contextmanager
-def located(where: str) -> Iterator[None]:
-    """Name the example in every error about it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(error.cause, where=where, remedy=error.remedy) from error
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inkstone.core.errors import InputError
-from inkstone.core.progress import say
+from inkstone.core.errors import InputError, located
 from inkstone.data.examples.encoded import SpanSequence
 from inkstone.data.examples.offsets import extent
 from inkstone.data.examples.records import Example, Question
@@ -18,7 +17,7 @@ from inkstone.nn.layers.head_loss import span_loss
 from inkstone.tokenizer.pairs import with_separated_pairs
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, located, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
 
 
 class SpanExtraction(Objective[SpanSequence]):
@@ -101,20 +100,10 @@ def _sequence(question: QuestionInContext, window: Window, answer: tuple[int, in
     return SpanSequence(input_ids, token_type_ids, start, end, num_cut=question.num_cut)
 
 
-def _complete(_: Lesson, windows: Sequence[SpanSequence], split: str) -> Sequence[SpanSequence]:
-    num_inexact = sum(window.is_inexact for window in windows)
-    num_cut = sum(window.num_cut > 0 for window in windows)
-    if num_inexact:
-        say(f"{split}: {num_inexact:,} answers do not begin and end where tokens do; they are learned as widened")
-    if num_cut:
-        say(f"{split}: {num_cut:,} of {len(windows):,} windows have a question that was cut to half a window")
-    return windows
-
-
 def _objective(lesson: Lesson, _: Sequence[SpanSequence]) -> SpanExtraction:
     return SpanExtraction(RowLayout.of(lesson))
 
 
 SPAN: Method[SpanSequence] = Method(
-    "span", "finetune", ("questions",), _encoder, _objective, packs=False, prepare=_finder, complete=_complete
+    "span", "finetune", ("questions",), _encoder, _objective, packs=False, prepare=_finder
 )

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from inkstone.core.config import suggestion
-from inkstone.core.errors import InputError
-from inkstone.core.progress import say
+from inkstone.core.errors import InputError, located
 from inkstone.data.examples.encoded import TaggedSequence
 from inkstone.data.examples.offsets import without_spaces
 from inkstone.data.examples.records import Example, LabeledSpans
@@ -21,7 +20,7 @@ from inkstone.nn.layers.loss import IGNORED
 from inkstone.tokenizer.encoding import kept_tokens
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, located, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
 
 
 class TokenClassification(Objective[TaggedSequence]):
@@ -91,25 +90,10 @@ def _cut(text: TaggedSequence, length: int) -> TaggedSequence:
     return text._replace(input_ids=text.input_ids[kept], labels=text.labels[kept])
 
 
-def _complete(_: Lesson, texts: Sequence[TaggedSequence], split: str) -> Sequence[TaggedSequence]:
-    num_inexact = sum(text.num_inexact for text in texts)
-    if num_inexact:
-        say(f"{split}: {num_inexact:,} spans do not begin and end where tokens do; they are learned as widened to them")
-    return texts
-
-
 def _objective(lesson: Lesson, _: Sequence[TaggedSequence]) -> TokenClassification:
     return TokenClassification(RowLayout.of(lesson), settings_of(lesson).label_smoothing)
 
 
 TOKENS: Method[TaggedSequence] = Method(
-    "tokens",
-    "finetune",
-    ("spans",),
-    _encoder,
-    _objective,
-    packs=False,
-    cut=_cut,
-    prepare=_tagger,
-    complete=_complete,
+    "tokens", "finetune", ("spans",), _encoder, _objective, packs=False, cut=_cut, prepare=_tagger
 )

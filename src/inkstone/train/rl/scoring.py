@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from inkstone.checkpoint import load_checkpoint
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.registry import lookup
+from inkstone.data.examples.answers import answer_ids_of
 from inkstone.data.examples.records import Problem
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.target_decoder import pad
 from inkstone.train.micro_batches import Split
-from inkstone.train.objectives.answers import answer_ids_of
 from inkstone.train.rl.config import RLConfig
 from inkstone.train.rl.rewards import Reward, matches
 
