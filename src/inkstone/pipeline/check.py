@@ -1,6 +1,5 @@
 """`inkstone check`: what is wrong with examples, and what exactly would be learned from them."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +17,7 @@ def command(
     for_: Annotated[Literal["finetune", "align", "distill"], Parameter(name="--for")] = "finetune",
     method: str | None = None,
     format: str = "auto",  # noqa: A002
-    columns: Mapping[str, int | str] | None = None,
+    columns: dict[str, int | str] | None = None,
     max_length: int | None = None,
     truncate: bool = False,
     teacher: Path | None = None,

@@ -7,7 +7,7 @@ from inkstone.core.errors import InputError
 from inkstone.core.files import write_json
 from inkstone.core.progress import say
 from inkstone.data.check import CheckReport, examine
-from inkstone.data.check.faults import UNTEACHABLE, Found, with_remedy
+from inkstone.data.check.faults import UNTEACHABLE, found_in
 from inkstone.data.check.streams import Part, marked, rendered
 from inkstone.data.examples.read import ExampleSet
 from inkstone.nn.heads import HeadedModel
@@ -31,7 +31,7 @@ def check_lesson(method: Method[Any], lesson: Lesson, data: ExampleSet) -> Check
         report = _examine_rows(lesson, data)
         if not report.num_errors:
             raise
-        report.findings.add(Found(with_remedy(UNTEACHABLE, error), error.cause), error.where or "")
+        report.findings.add(found_in(error, UNTEACHABLE), error.where or "")
         return report
     return examine(
         data,

@@ -17,7 +17,7 @@ from inkstone.data.check.faults import (
     TOO_LONG_TO_CUT,
     UNKNOWN_TOKENS,
     Found,
-    with_remedy,
+    found_in,
 )
 from inkstone.data.check.streams import Stream, runs, streams_of
 from inkstone.data.examples.encoded import Encoded, SpanSequence, TaggedSequence
@@ -77,7 +77,7 @@ class Encodings(Generic[T]):
         try:
             whole = self._encode(example)
         except InputError as error:
-            return [], [Found(with_remedy(NOT_ENCODED, error), error.cause)]
+            return [], [found_in(error, NOT_ENCODED)]
         if not whole:
             return [], [Found(NOTHING_LEARNED, "it has no tokens")]
         fitted, faults = [], []

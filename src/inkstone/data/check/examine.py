@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from inkstone.core.progress import progress
 from inkstone.data.check.encodings import Encodings, Limits
-from inkstone.data.check.faults import MALFORMED, NO_EXAMPLES, Found, with_remedy
+from inkstone.data.check.faults import MALFORMED, NO_EXAMPLES, Found, found_in
 from inkstone.data.check.findings import Findings
 from inkstone.data.check.kinds import kind_faults
 from inkstone.data.check.leakage import TrainingPrompts
@@ -51,7 +51,7 @@ def examine(
     """
     report = CheckReport[T](data.format, max_length)
     for error in data.faults:
-        report.findings.add(Found(with_remedy(MALFORMED, error), error.cause), error.where or "")
+        report.findings.add(found_in(error, MALFORMED), error.where or "")
     if not data.splits.get(TRAIN):
         report.findings.add(Found(NO_EXAMPLES, "there are no training examples"), "")
     encodings = None

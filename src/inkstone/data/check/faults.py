@@ -4,7 +4,7 @@ An error is what cannot be learned as it stands: the row is broken, contradicts 
 warning is what can be learned from, and what a careful person would want to see first.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from inkstone.core.errors import InkstoneError
@@ -29,9 +29,9 @@ class Found(NamedTuple):
     """What is wrong with this row, in words."""
 
 
-def with_remedy(fault: Fault, error: InkstoneError) -> Fault:
-    """The same kind of fault, with the remedy that an error knows."""
-    return replace(fault, remedy=error.remedy or fault.remedy)
+def found_in(error: InkstoneError, fault: Fault) -> Found:
+    """What an error says of a row, with the remedy that it knows."""
+    return Found(fault, error.cause if error.remedy is None else f"{error.cause}: {error.remedy}")
 
 
 def _error(name: str, remedy: str) -> Fault:
