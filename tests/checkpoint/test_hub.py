@@ -1,11 +1,7 @@
 """Models of the Hugging Face hub, from a stand-in server on this machine."""
 
-import hashlib
-import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,54 +12,10 @@ from inkstone.checkpoint import load_checkpoint, save_checkpoint
 from inkstone.checkpoint.hub import commit_of, locate
 from inkstone.cli import main
 from inkstone.core.errors import CheckpointError
+from tests.hub import COMMIT, Hub, serving, use_endpoint
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 IDS = torch.arange(30).unsqueeze(0)
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(ThreadingHTTPServer):
-    """As much of the hub as one public model needs."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        self.fetched: set[str] = set()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path in ("/api/models/team/tiny", *(f"/api/models/team/tiny/revision/{name}" for name in ("main", COMMIT))):
-            siblings = [{"rfilename": name} for name in self.server.files]
-            body = {"_id": "1", "id": "team/tiny", "sha": COMMIT, "private": False, "tags": [], "siblings": siblings}
-            self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        elif path.startswith("/api/models/team/tiny/tree/"):
-            tree = [{"type": "file", "path": n, "size": len(d), "oid": "0" * 40} for n, d in self.server.files.items()]
-            self.answer(200, json.dumps(tree).encode(), {"Content-Type": "application/json"})
-        elif path.startswith("/team/tiny/resolve/") and (data := self.server.files.get(path.rpartition("/")[2])):
-            if self.command == "GET":
-                self.server.fetched.add(path.rpartition("/")[2])
-            etag = f'"{hashlib.sha1(data).hexdigest()}"'
-            self.answer(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT})
-        else:
-            self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-
-    def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture
@@ -71,24 +23,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     save_checkpoint(tmp_path / "source", tiny_model(), tiny_tokenizer())
     for name in ("pytorch_model.bin", "modeling_tiny.py"):
         (tmp_path / "source" / name).write_text("never to be fetched")
-    server = Hub(tmp_path / "source")
-    use_endpoint(monkeypatch, f"http://127.0.0.1:{server.server_port}", tmp_path / "cache")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str, cache: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
-    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.chdir(cache.parent)
+    with serving(tmp_path / "source", tmp_path / "cache", monkeypatch) as server:
+        yield server
 
 
 @pytest.mark.parametrize("name", ["team/tiny", f"team/tiny@{COMMIT}"])

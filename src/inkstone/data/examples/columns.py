@@ -92,7 +92,10 @@ def _wanted(candidate: Format[Any]) -> str:
 
 def _naming(columns: Sequence[str], candidates: Sequence[Format[Any]]) -> str:
     """How to name the columns: ours, each beside the nearest of the file's."""
-    wanted = max(candidates[0].wants, key=lambda names: (len(set(names) & set(columns)), len(names)))
+    known = set(columns)
+    wanted = max(
+        candidates[0].wants, key=lambda names: (len(known & set(names)), len(names) <= len(columns), len(names))
+    )
     left, pairs = [name for name in columns if name not in wanted], []
     for ours in (name for name in wanted if name not in columns):
         theirs = nearest(ours, left) or next(iter(left), "…")
