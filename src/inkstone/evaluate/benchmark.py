@@ -5,11 +5,12 @@ import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inkstone.core.device import seed_everything, tune_allocator
-from inkstone.core.errors import InputError
+from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.files import atomic_file, write_json
 from inkstone.core.progress import say
 from inkstone.core.stage import Summary, stage
@@ -20,7 +21,7 @@ from inkstone.evaluate.benchmark_config import BenchmarkConfig
 from inkstone.evaluate.benchmark_markdown import benchmark_markdown
 from inkstone.evaluate.benchmark_report import COMPARE, MODEL, Facts, build_report, summarize
 from inkstone.evaluate.measure import Measurements, measure
-from inkstone.evaluate.metrics.base import metric_named
+from inkstone.evaluate.metrics.base import Metric, metric_named
 
 if TYPE_CHECKING:
     from inkstone.evaluate.benchmark_tasks import BenchmarkTask, Subject
@@ -31,58 +32,58 @@ REPORT, PAGE, PREDICTIONS = "benchmark.json", "benchmark.md", "predictions.jsonl
 @stage("benchmark", inputs=("model", "data"), optional_inputs=("compare",))
 def benchmark(config: BenchmarkConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """What a model was taught, measured on held-out examples, with intervals, beside baselines and another model."""
-    from inkstone.evaluate.benchmark_tasks import choose_task, tasks_of
-
     tune_allocator()
     seed_everything(config.seed)
     subject = _load(inputs[MODEL], config)
-    tasks = tasks_of(subject.model, config.task)
-    data = _read(config, inputs["data"], [name for task in tasks for name in task.formats])
-    task = choose_task(tasks, data.format)
-    split, whole = _held_out(config, data, inputs["data"])
-    examples = _sample(config, whole)
-    train = [] if split == "all" else data.splits.get("train", [])
-    metric_names = _chosen(config.metrics, task.metrics(examples))
-    baseline_names = _chosen(config.baselines, task.baselines)
+    material = _material(config, subject, inputs["data"])
+    task, examples = material.task, material.examples
     began = time.perf_counter()
     predictions: dict[str, Sequence[Any]] = {MODEL: _predict(task, subject, examples)}
     seconds = time.perf_counter() - began
     if COMPARE in inputs:
-        predictions[COMPARE] = _predict(task, _of_same_kind(task, _load(inputs[COMPARE], config), inputs), examples)
+        predictions[COMPARE] = _predict(task, _load_other(task, inputs[COMPARE], config), examples)
         predictions[MODEL] = task.beside(predictions[MODEL], predictions[COMPARE])
-        if config.metrics == ("auto",):
-            metric_names = (*metric_names, *task.metrics_of_comparison())
-    metrics = [metric_named(name) for name in metric_names]
-    baselines = [baseline_named(name) for name in baseline_names]
-    left_out = {each.name: "it needs a train split" for each in baselines if each.needs_training and not train}
-    baselines = [each for each in baselines if each.name not in left_out]
-    for each in baselines:
-        predictions[each.name] = _predict_baseline(config, task, each, train, examples)
+    metrics = _metrics(config, material, beside_another=COMPARE in inputs)
+    baselines, left_out = _baselines(config, material)
+    predictions |= {each.name: _predict_baseline(config, material, each) for each in baselines}
     references = [task.reference(example) for example in examples]
     measured = measure(metrics, references, predictions, num_resamples=config.num_bootstrap, seed=config.seed)
     facts = Facts(
         model=inputs[MODEL].name,
         compare=inputs[COMPARE].name if COMPARE in inputs else None,
         data=inputs["data"].name,
-        format=data.format,
+        format=material.format,
         task=task.name,
-        split=split,
+        split=material.split,
         examples=len(examples),
-        of_examples=len(whole),
-        train_examples=len(train),
-        decoding={name: getattr(config, name) for name in task.decoding},
+        of_examples=material.of_examples,
+        train_examples=len(material.train),
+        decoding={name: value for name in task.decoding if (value := getattr(config, name)) is not None},
         num_bootstrap=config.num_bootstrap,
         seed=config.seed,
         seconds=round(seconds, 2),
         left_out=left_out,
     )
     titles = {each.name: each.title for each in baselines}
-    report = build_report(facts, metrics, references, measured, titles, task.details(references, predictions[MODEL]))
+    details = task.details(references, predictions[MODEL])
+    report = build_report(facts, metrics, references, measured, titles, details)
     _write_predictions(out / PREDICTIONS, task, examples, predictions, measured)
     with atomic_file(out / PAGE, "w") as file:
         file.write(benchmark_markdown(report))
     write_json(out / REPORT, report)
     return summarize(report)
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What is measured on, and what baselines may learn from."""
+
+    task: "BenchmarkTask[Any]"
+    format: str
+    split: str
+    examples: Sequence[Example]
+    of_examples: int
+    train: Sequence[Example]
 
 
 def _load(folder: Path, config: BenchmarkConfig) -> "Subject":
@@ -92,14 +93,30 @@ def _load(folder: Path, config: BenchmarkConfig) -> "Subject":
     return Subject(*load_checkpoint(folder, config.device, config.dtype), config)
 
 
-def _of_same_kind(task: "BenchmarkTask[Any]", subject: "Subject", inputs: Mapping[str, Path]) -> "Subject":
+def _load_other(task: "BenchmarkTask[Any]", folder: Path, config: BenchmarkConfig) -> "Subject":
+    """The model to compare with.
+
+    Raises:
+        InputError: it cannot do the task.
+    """
+    subject = _load(folder, config)
     if not task.takes(subject.model):
         raise InputError(
             f"this model ({type(subject.model).__name__}) cannot do the task {task.name}",
-            where=inputs[COMPARE],
+            where=folder,
             remedy="compare with a model that was taught the same",
         )
     return subject
+
+
+def _material(config: BenchmarkConfig, subject: "Subject", path: Path) -> _Material:
+    from inkstone.evaluate.benchmark_tasks import choose_task, tasks_of
+
+    tasks = tasks_of(subject.model, config.task)
+    data = _read(config, path, [name for task in tasks for name in task.formats])
+    split, whole = _held_out(config, data, path)
+    train = [] if split == "all" else data.splits.get("train", [])
+    return _Material(choose_task(tasks, data.format), data.format, split, _sample(config, whole), len(whole), train)
 
 
 def _read(config: BenchmarkConfig, path: Path, formats: Sequence[str]) -> ExampleSet:
@@ -144,14 +161,47 @@ def _sample(config: BenchmarkConfig, examples: Sequence[Example]) -> list[Exampl
     return [examples[number] for number in sorted(taken)]
 
 
-def _chosen(names: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
-    """The names, with those that `auto` stands for.
+def _metrics(config: BenchmarkConfig, material: _Material, *, beside_another: bool) -> list[Metric]:
+    """The main one first.
 
     Raises:
-        ConfigError: there is nothing to measure.
+        ConfigError: there is none, none of that name, or one is for other tasks.
     """
-    chosen = [each for name in names for each in (usual if name == "auto" else () if name == "none" else (name,))]
-    return tuple(dict.fromkeys(chosen))
+    usual = material.task.metrics(material.examples)
+    if beside_another:
+        usual = (*usual, *material.task.metrics_of_comparison())
+    metrics = [metric_named(name) for name in _chosen(config.metrics, usual)]
+    _check_kinds(metrics, material.task, "metrics")
+    if not metrics:
+        raise ConfigError("there is nothing to measure", where="metrics", remedy=f"name some: {', '.join(usual)}")
+    return metrics
+
+
+def _baselines(config: BenchmarkConfig, material: _Material) -> tuple[list[Baseline[Any]], dict[str, str]]:
+    """Those that can be computed, and why the others cannot."""
+    baselines = [baseline_named(name) for name in _chosen(config.baselines, material.task.baselines)]
+    _check_kinds(baselines, material.task, "baselines")
+    unlearned = {each.name for each in baselines if each.needs_training and not material.train}
+    return (
+        [each for each in baselines if each.name not in unlearned],
+        dict.fromkeys(sorted(unlearned), "it learns from training examples, and there are none"),
+    )
+
+
+def _check_kinds(chosen: Sequence[Metric | Baseline[Any]], task: "BenchmarkTask[Any]", setting: str) -> None:
+    for each in chosen:
+        if each.kind != task.kind:
+            raise ConfigError(
+                f"{each.name} is for {each.kind}, and the task {task.name} has {task.kind}",
+                where=setting,
+                remedy="choose another one, or auto",
+            )
+
+
+def _chosen(names: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
+    """The names, with those that `auto` and `none` stand for."""
+    stand_for = {"auto": tuple(usual), "none": ()}
+    return tuple(dict.fromkeys(each for name in names for each in stand_for.get(name, (name,))))
 
 
 def _predict(task: "BenchmarkTask[Any]", subject: "Subject", examples: Sequence[Example]) -> list[Any]:
@@ -165,15 +215,10 @@ def _predict(task: "BenchmarkTask[Any]", subject: "Subject", examples: Sequence[
     return predictions
 
 
-def _predict_baseline(
-    config: BenchmarkConfig,
-    task: "BenchmarkTask[Any]",
-    baseline: Baseline[Any],
-    train: Sequence[Example],
-    examples: Sequence[Example],
-) -> Sequence[Any]:
+def _predict_baseline(config: BenchmarkConfig, material: _Material, baseline: Baseline[Any]) -> Sequence[Any]:
     say(f"baseline: {baseline.title}")
-    return task.of_baseline(config, examples, baseline.predict(train, examples))
+    predictions = baseline.predict(material.train, material.examples)
+    return material.task.of_baseline(config, material.examples, predictions)
 
 
 def _write_predictions(

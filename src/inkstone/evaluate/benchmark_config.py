@@ -25,8 +25,8 @@ class BenchmarkConfig(Config):
     """What to compare with; auto: those of the task, none: none. Those that learn do so from the train split."""
     limit: int | None = Field(default=None, gt=0)
     """Measure on so many examples, drawn with the seed; by default on all."""
-    max_new_tokens: int = Field(default=256, gt=0)
-    """Longest answer, in tokens."""
+    max_new_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer, in tokens; by default 256, or what came with a model that translates."""
     num_beams: int | None = Field(default=None, gt=0)
     """Beams of translations; 1 is greedy, by default what came with the model."""
     num_samples: int = Field(default=4, ge=0)
@@ -36,7 +36,7 @@ class BenchmarkConfig(Config):
     reward: str = "math"
     """What says whether an answer to a problem is right."""
     batch_size: int = Field(default=64, gt=0)
-    """Texts that are written at a time; changes memory and speed only."""
+    """Answers to problems that are written at a time; changes memory and speed only."""
     truncate: bool = False
     """Cut texts that are too long for the model, and say how many; without it they are an error."""
     num_bootstrap: int = Field(default=1000, ge=100)

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import ClassVar
 
 from inkstone.data.examples.records import Question
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.words import sentences, token_offsets, words
 
 
@@ -12,6 +13,7 @@ class FirstSentence:
     """The first sentence of the context."""
 
     name: ClassVar[str] = "first_sentence"
+    kind: ClassVar[Kind] = "answers"
     title: ClassVar[str] = "first sentence of the context"
     needs_training: ClassVar[bool] = False
 
@@ -24,6 +26,7 @@ class SimilarSentence:
     """The sentence that has most words of the question."""
 
     name: ClassVar[str] = "similar_sentence"
+    kind: ClassVar[Kind] = "answers"
     title: ClassVar[str] = "sentence most like the question"
     needs_training: ClassVar[bool] = False
 
@@ -39,6 +42,7 @@ class SimilarWindow:
     """
 
     name: ClassVar[str] = "similar_window"
+    kind: ClassVar[Kind] = "answers"
     title: ClassVar[str] = "words of an answer's usual length, where it is most like the question"
     needs_training: ClassVar[bool] = True
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from inkstone.core.registry import lookup
 from inkstone.data.examples.records import Example
+from inkstone.evaluate.metrics.base import Kind
 
 X_contra = TypeVar("X_contra", bound=Example, contravariant=True)
 
@@ -16,6 +17,8 @@ class Baseline(Protocol[X_contra]):
     """
 
     name: ClassVar[str]
+    kind: ClassVar[Kind]
+    """Of what it predicts; of `attempts`, the texts of the answers."""
     title: ClassVar[str]
     """What it does, as a row of a table says it."""
     needs_training: ClassVar[bool]

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from inkstone.data.examples.records import LabeledSpans, Span
 from inkstone.evaluate.baselines.majority import most_frequent
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.words import token_offsets
 
 
@@ -13,6 +14,7 @@ class Dictionary:
     """Strings that are named in most of their places in training, with their most frequent type; the longest first."""
 
     name: ClassVar[str] = "dictionary"
+    kind: ClassVar[Kind] = "spans"
     title: ClassVar[str] = "strings named in training, most frequent type"
     needs_training: ClassVar[bool] = True
 

@@ -5,6 +5,7 @@ from statistics import fmean
 from typing import ClassVar
 
 from inkstone.data.examples.records import Pair
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.words import sentences, token_offsets
 
 
@@ -12,6 +13,7 @@ class Copy:
     """The source as it is."""
 
     name: ClassVar[str] = "copy"
+    kind: ClassVar[Kind] = "texts"
     title: ClassVar[str] = "copy of the source"
     needs_training: ClassVar[bool] = False
 
@@ -24,6 +26,7 @@ class Lead:
     """The first sentences of the source, as far as targets reach on average; at least a part of the first."""
 
     name: ClassVar[str] = "lead"
+    kind: ClassVar[Kind] = "texts"
     title: ClassVar[str] = "beginning of the source, as long as targets are"
     needs_training: ClassVar[bool] = True
 

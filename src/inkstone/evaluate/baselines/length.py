@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from inkstone.data.examples.records import Preference, Turn
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.preference import Margin
 
 
@@ -11,6 +12,7 @@ class Longer:
     """Prefers the answer with more characters."""
 
     name: ClassVar[str] = "longer"
+    kind: ClassVar[Kind] = "margins"
     title: ClassVar[str] = "the longer answer"
     needs_training: ClassVar[bool] = False
     sign: ClassVar[int] = 1
@@ -25,6 +27,7 @@ class Shorter(Longer):
     """Prefers the answer with fewer characters."""
 
     name: ClassVar[str] = "shorter"
+    kind: ClassVar[Kind] = "margins"
     title: ClassVar[str] = "the shorter answer"
     sign: ClassVar[int] = -1
 

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import ClassVar, TypeVar, cast
 
 from inkstone.data.examples.records import LabeledText, Problem
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.train.rl.numbers import answer_of
 
 H = TypeVar("H", bound=Hashable)
@@ -15,6 +16,7 @@ class MajorityClass:
     """The most frequent class, or set of classes."""
 
     name: ClassVar[str] = "majority"
+    kind: ClassVar[Kind] = "classes"
     title: ClassVar[str] = "most frequent class"
     needs_training: ClassVar[bool] = True
 
@@ -27,6 +29,7 @@ class MeanNumber:
     """The mean."""
 
     name: ClassVar[str] = "mean"
+    kind: ClassVar[Kind] = "numbers"
     title: ClassVar[str] = "mean of the training examples"
     needs_training: ClassVar[bool] = True
 
@@ -39,6 +42,7 @@ class MajorityAnswer:
     """The most frequent answer, without the reasoning before it."""
 
     name: ClassVar[str] = "majority_answer"
+    kind: ClassVar[Kind] = "attempts"
     title: ClassVar[str] = "most frequent answer"
     needs_training: ClassVar[bool] = True
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from inkstone.data.examples.records import Pair
 from inkstone.evaluate.baselines.text_features import tfidf_vectorizer
+from inkstone.evaluate.metrics.base import Kind
 
 _ROWS_AT_ONCE = 256
 
@@ -15,6 +16,7 @@ class NearestPair:
     """The target of the training pair whose source is nearest by the cosine of TF-IDF vectors."""
 
     name: ClassVar[str] = "nearest"
+    kind: ClassVar[Kind] = "texts"
     title: ClassVar[str] = "target of the most similar training pair"
     needs_training: ClassVar[bool] = True
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkstone.data.examples.records import LabeledSpans, Span
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.words import token_offsets
 
 _OUTSIDE = "O"
@@ -29,6 +30,7 @@ class LinearTagger:
     """
 
     name: ClassVar[str] = "linear_tagger"
+    kind: ClassVar[Kind] = "spans"
     title: ClassVar[str] = "averaged perceptron on a window of words"
     needs_training: ClassVar[bool] = True
 

@@ -7,6 +7,7 @@ from inkstone.data.examples.records import LabeledText
 from inkstone.evaluate.baselines.majority import MajorityClass, classes_of
 from inkstone.evaluate.baselines.text_features import tfidf_vectorizer
 from inkstone.evaluate.extras import need
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.words import words
 
 _INVERSE_REGULARIZATION = 10.0
@@ -17,6 +18,7 @@ class TfidfClassifier:
     """TF-IDF of n-grams and logistic regression, one for each class where several can apply."""
 
     name: ClassVar[str] = "tfidf"
+    kind: ClassVar[Kind] = "classes"
     title: ClassVar[str] = "TF-IDF + logistic regression"
     needs_training: ClassVar[bool] = True
 

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from inkstone.data.examples.records import Question
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Model
 
@@ -13,6 +14,7 @@ class AnswerQuestions(BenchmarkTask[Question]):
     """The part of a context that answers a question."""
 
     name: ClassVar[str] = "answer"
+    kind: ClassVar[Kind] = "answers"
     formats: ClassVar[tuple[str, ...]] = ("questions",)
     baselines: ClassVar[tuple[str, ...]] = ("first_sentence", "similar_sentence", "similar_window")
 

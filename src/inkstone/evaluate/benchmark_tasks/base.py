@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from inkstone.data.examples.records import Example
 from inkstone.evaluate.benchmark_config import BenchmarkConfig
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 
@@ -25,6 +26,8 @@ class BenchmarkTask(Generic[X]):
     """A job of a model, with what is wanted of it."""
 
     name: ClassVar[str]
+    kind: ClassVar[Kind]
+    """Of the predictions: says which metrics and baselines fit."""
     formats: ClassVar[tuple[str, ...]]
     """Formats of the examples."""
     baselines: ClassVar[tuple[str, ...]] = ()

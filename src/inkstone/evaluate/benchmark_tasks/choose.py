@@ -12,7 +12,7 @@ from inkstone.evaluate.benchmark_tasks.solve import Solve
 from inkstone.evaluate.benchmark_tasks.write import Write
 from inkstone.nn.models.base import Model
 
-_TASKS: tuple[type[BenchmarkTask], ...] = (  # type: ignore[type-arg]
+TASKS: tuple[type[BenchmarkTask], ...] = (  # type: ignore[type-arg]
     Classify,
     Regress,
     Extract,
@@ -31,12 +31,12 @@ def tasks_of(model: Model, name: str) -> list["BenchmarkTask"]:  # type: ignore[
         ConfigError: none is called so.
         InputError: the model is not made for it, or for any.
     """
-    names = [task.name for task in _TASKS]
+    names = [task.name for task in TASKS]
     if name not in ("auto", *names):
         raise ConfigError(f"no task is called {name!r}", where="task", remedy=suggestion(name, ["auto", *names]))
-    suitable = [task for each in _TASKS if (task := each()).takes(model) and name in ("auto", task.name)]
+    suitable = [task for each in TASKS if (task := each()).takes(model) and name in ("auto", task.name)]
     if not suitable:
-        able = [task.name for each in _TASKS if (task := each()).takes(model)]
+        able = [task.name for each in TASKS if (task := each()).takes(model)]
         wanted = "do any of the tasks" if name == "auto" else f"do the task {name}"
         raise InputError(
             f"a {model.config.model_type} model ({type(model).__name__}) cannot {wanted}",

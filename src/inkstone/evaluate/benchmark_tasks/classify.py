@@ -7,6 +7,7 @@ from inkstone.core.errors import InputError
 from inkstone.data.examples.records import LabeledText
 from inkstone.evaluate.baselines.majority import classes_of
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.classification import confusion
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Model
@@ -40,6 +41,7 @@ class Classify(_Label):
     """The class of a text, or all that apply."""
 
     name: ClassVar[str] = "classify"
+    kind: ClassVar[Kind] = "classes"
     baselines: ClassVar[tuple[str, ...]] = ("majority", "tfidf")
 
     def takes(self, model: Model) -> bool:
@@ -71,6 +73,7 @@ class Regress(_Label):
     """The number of a text."""
 
     name: ClassVar[str] = "regress"
+    kind: ClassVar[Kind] = "numbers"
     baselines: ClassVar[tuple[str, ...]] = ("mean",)
 
     def takes(self, model: Model) -> bool:

@@ -8,6 +8,7 @@ from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.examples.records import Chat, Completion
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
 from inkstone.evaluate.benchmark_tasks.likelihoods import likelihoods
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.likelihood import Likelihood
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.tokenizer.taught import encode_completion, encode_taught_chat
@@ -18,6 +19,7 @@ class Converse(BenchmarkTask[Chat | Completion]):
     """The probability of the assistant's tokens, those that end its turns included."""
 
     name: ClassVar[str] = "chat"
+    kind: ClassVar[Kind] = "likelihoods"
     formats: ClassVar[tuple[str, ...]] = ("chat", "completion")
 
     def takes(self, model: Model) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from inkstone.data.examples.records import LabeledSpans, Span
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Model
 
@@ -13,6 +14,7 @@ class Extract(BenchmarkTask[LabeledSpans]):
     """Spans of a text with their types."""
 
     name: ClassVar[str] = "extract"
+    kind: ClassVar[Kind] = "spans"
     formats: ClassVar[tuple[str, ...]] = ("spans",)
     baselines: ClassVar[tuple[str, ...]] = ("dictionary", "linear_tagger")
 

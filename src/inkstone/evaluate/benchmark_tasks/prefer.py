@@ -4,21 +4,24 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
+from inkstone.data.examples.answers import answer_ids_of
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.examples.records import Preference
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
 from inkstone.evaluate.benchmark_tasks.likelihoods import likelihoods
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.likelihood import Likelihood
 from inkstone.evaluate.metrics.preference import Margin
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Decoder, Model
-from inkstone.train.objectives.answers import answer_ids_of, cut_prompt
+from inkstone.train.objectives.answers import cut_prompt
 
 
 class Prefer(BenchmarkTask[Preference]):
     """The likelier of two answers, or the one with the higher reward."""
 
     name: ClassVar[str] = "prefer"
+    kind: ClassVar[Kind] = "margins"
     formats: ClassVar[tuple[str, ...]] = ("preferences",)
     baselines: ClassVar[tuple[str, ...]] = ("longer", "shorter")
 

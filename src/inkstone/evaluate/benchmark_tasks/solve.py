@@ -9,15 +9,19 @@ from inkstone.core.registry import lookup
 from inkstone.data.examples.records import Problem
 from inkstone.evaluate.benchmark_config import BenchmarkConfig
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.problems import Attempts
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.nn.sampling import SamplingParams
+
+_MAX_NEW_TOKENS = 256
 
 
 class Solve(BenchmarkTask[Problem]):
     """A reward says whether an answer is right."""
 
     name: ClassVar[str] = "solve"
+    kind: ClassVar[Kind] = "attempts"
     formats: ClassVar[tuple[str, ...]] = ("problems",)
     baselines: ClassVar[tuple[str, ...]] = ("majority_answer",)
     decoding: ClassVar[tuple[str, ...]] = ("max_new_tokens", "num_samples", "temperature", "reward")
@@ -29,15 +33,14 @@ class Solve(BenchmarkTask[Problem]):
     def predict(self, subject: Subject, examples: Sequence[Problem]) -> list[Attempts]:
         """The rewards of the likeliest answer to each problem and of some that are drawn."""
         config = subject.config
-        greedy = _answers(subject, examples, SamplingParams(max_new_tokens=config.max_new_tokens, temperature=0))
+        longest = config.max_new_tokens or _MAX_NEW_TOKENS
+        greedy = _answers(subject, examples, SamplingParams(max_new_tokens=longest, temperature=0))
         sampled: list[list[str]] = [[] for _ in examples]
         if config.num_samples:
-            params = SamplingParams(
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                num_return_sequences=config.num_samples,
+            drawing = SamplingParams(
+                max_new_tokens=longest, temperature=config.temperature, num_return_sequences=config.num_samples
             )
-            sampled = _answers(subject, examples, params)
+            sampled = _answers(subject, examples, drawing)
         reward = lookup("rewards", config.reward)
         return [
             Attempts(reward(example, likeliest), tuple(reward(example, text) for text in drawn), likeliest)

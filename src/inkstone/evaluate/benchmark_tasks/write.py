@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from inkstone.data.examples.records import Pair
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.words import is_ideographic, token_offsets
 from inkstone.nn.models.base import Decoder, EncoderDecoder, Model
 
@@ -17,6 +18,7 @@ class Write(BenchmarkTask[Pair]):
     """The target of a source."""
 
     name: ClassVar[str] = "translate"
+    kind: ClassVar[Kind] = "texts"
     formats: ClassVar[tuple[str, ...]] = ("pairs",)
     baselines: ClassVar[tuple[str, ...]] = ("copy", "lead", "nearest")
     decoding: ClassVar[tuple[str, ...]] = ("max_new_tokens", "num_beams")
@@ -36,6 +38,7 @@ class Write(BenchmarkTask[Pair]):
             [example.source_text for example in examples],
             max_new_tokens=config.max_new_tokens,
             num_beams=config.num_beams,
+            truncate=config.truncate,
         )
 
     def metrics(self, examples: Sequence[Pair]) -> tuple[str, ...]:

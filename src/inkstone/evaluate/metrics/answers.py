@@ -10,7 +10,7 @@ import string
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from inkstone.evaluate.metrics.base import Mean
+from inkstone.evaluate.metrics.base import Kind, Mean
 from inkstone.evaluate.metrics.overlap import f1, longest_common_run, num_common
 
 _HAN = re.compile("[\u4e00-\u9fa5]")
@@ -37,6 +37,7 @@ class AnswerExactMatch(_BestAnswer):
     """Share of questions whose answer is exactly right."""
 
     name: ClassVar[str] = "answer_em"
+    kind: ClassVar[Kind] = "answers"
 
     def compare(self, answer: str, prediction: str) -> float:
         """1 or 0."""
@@ -48,6 +49,7 @@ class AnswerF1(_BestAnswer):
     """Mean F1 of the units of the answer."""
 
     name: ClassVar[str] = "answer_f1"
+    kind: ClassVar[Kind] = "answers"
 
     def compare(self, answer: str, prediction: str) -> float:
         """From 0 to 1."""

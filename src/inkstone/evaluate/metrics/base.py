@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from inkstone.core.registry import lookup
 
 Values = NDArray[np.float64]
+Kind = Literal["classes", "numbers", "spans", "answers", "texts", "likelihoods", "margins", "attempts"]
+"""What predictions are: labels, numbers, `Span`s, answers in a context, texts, `Likelihood`s, `Margin`s, `Attempts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Metric(Protocol):
     """
 
     name: ClassVar[str]
+    kind: ClassVar[Kind]
+    """Of the predictions that it reads."""
     higher_is_better: ClassVar[bool]
     best: ClassVar[float]
     """Of perfect predictions."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inkstone.evaluate.metrics.base import Additive, Mean, Statistics, Values, ratio
+from inkstone.evaluate.metrics.base import Additive, Kind, Mean, Statistics, Values, ratio
 
 Classes = str | Sequence[str]
 """The class of a text, or all classes that apply to it."""
@@ -16,6 +16,7 @@ class Accuracy(Mean):
     """Share of texts whose class, or whose whole set of classes, is right."""
 
     name: ClassVar[str] = "accuracy"
+    kind: ClassVar[Kind] = "classes"
 
     def score(self, reference: Classes, prediction: Classes) -> float:
         """1 or 0."""
@@ -44,6 +45,7 @@ class MacroF1(_ByClass):
     """Mean over classes of F1; a class that is neither predicted nor there does not count (as in scikit-learn)."""
 
     name: ClassVar[str] = "macro_f1"
+    kind: ClassVar[Kind] = "classes"
 
     def value(self, sums: Values) -> Values:
         """Sums (R, 3 · classes) → (R,)."""
@@ -60,6 +62,7 @@ class MicroF1(_ByClass):
     """F1 of all decisions together; with one class for each text it is the accuracy."""
 
     name: ClassVar[str] = "micro_f1"
+    kind: ClassVar[Kind] = "classes"
 
     def value(self, sums: Values) -> Values:
         """Sums (R, 3 · classes) → (R,)."""
@@ -75,6 +78,7 @@ class MatthewsCorrelation(_ByClass):
     """
 
     name: ClassVar[str] = "mcc"
+    kind: ClassVar[Kind] = "classes"
 
     def value(self, sums: Values) -> Values:
         """Sums (R, 3 · classes) → (R,); 0 where all texts are, or are said to be, of one class."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkstone.data.examples.records import Span
-from inkstone.evaluate.metrics.base import Additive, Statistics, Values, ratio
+from inkstone.evaluate.metrics.base import Additive, Kind, Statistics, Values, ratio
 
 
 class _Entities(Additive):
@@ -46,6 +46,7 @@ class EntityF1(_Entities):
     """Harmonic mean of precision and recall."""
 
     name: ClassVar[str] = "entity_f1"
+    kind: ClassVar[Kind] = "spans"
 
     def measure(self, found: Values, predicted: Values, present: Values) -> Values:
         """Elementwise, `2 · found / (predicted + present)`."""
@@ -56,6 +57,7 @@ class EntityPrecision(_Entities):
     """Share of the predicted spans that are right."""
 
     name: ClassVar[str] = "entity_precision"
+    kind: ClassVar[Kind] = "spans"
 
     def measure(self, found: Values, predicted: Values, present: Values) -> Values:
         """Elementwise, `found / predicted`."""
@@ -66,6 +68,7 @@ class EntityRecall(_Entities):
     """Share of the spans that are found."""
 
     name: ClassVar[str] = "entity_recall"
+    kind: ClassVar[Kind] = "spans"
 
     def measure(self, found: Values, predicted: Values, present: Values) -> Values:
         """Elementwise, `found / present`."""

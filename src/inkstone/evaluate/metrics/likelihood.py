@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from inkstone.evaluate.metrics.base import Additive, Statistics, Values, ratio
+from inkstone.evaluate.metrics.base import Additive, Kind, Statistics, Values, ratio
 
 
 class Likelihood(NamedTuple):
@@ -21,6 +21,7 @@ class Loss(Additive):
     """Mean negative log-probability of a token, in nats."""
 
     name: ClassVar[str] = "loss"
+    kind: ClassVar[Kind] = "likelihoods"
     higher_is_better: ClassVar[bool] = False
     best: ClassVar[float] = 0.0
 
@@ -37,6 +38,7 @@ class Perplexity(Loss):
     """e to the loss."""
 
     name: ClassVar[str] = "perplexity"
+    kind: ClassVar[Kind] = "likelihoods"
     best: ClassVar[float] = 1.0
 
     def value(self, sums: Values) -> Values:

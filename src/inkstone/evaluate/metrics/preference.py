@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, NamedTuple
 
-from inkstone.evaluate.metrics.base import Mean
+from inkstone.evaluate.metrics.base import Kind, Mean
 
 
 class Margin(NamedTuple):
@@ -31,6 +31,7 @@ class PreferenceAccuracy(_Preferred):
     """Share of pairs in which the chosen answer is likelier, or has the higher reward."""
 
     name: ClassVar[str] = "preference_accuracy"
+    kind: ClassVar[Kind] = "margins"
 
     def margin(self, judgment: Margin) -> float:
         """In total."""
@@ -41,6 +42,7 @@ class NormalizedPreferenceAccuracy(_Preferred):
     """The same by the mean over tokens."""
 
     name: ClassVar[str] = "preference_accuracy_per_token"
+    kind: ClassVar[Kind] = "margins"
 
     def margin(self, judgment: Margin) -> float:
         """For a token."""
@@ -54,6 +56,7 @@ class ImplicitRewardAccuracy(_Preferred):
     """
 
     name: ClassVar[str] = "implicit_reward_accuracy"
+    kind: ClassVar[Kind] = "margins"
 
     def margin(self, judgment: Margin) -> float:
         """Over the reference; 0 where there is none."""

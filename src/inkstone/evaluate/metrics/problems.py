@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from inkstone.evaluate.metrics.base import Mean
+from inkstone.evaluate.metrics.base import Kind, Mean
 
 
 class Attempts(NamedTuple):
@@ -27,6 +27,7 @@ class SolvedGreedily(Mean):
     """Share of problems whose likeliest answer is right."""
 
     name: ClassVar[str] = "solved"
+    kind: ClassVar[Kind] = "attempts"
 
     def score(self, reference: Any, prediction: Attempts) -> float:
         """1 or 0."""
@@ -37,6 +38,7 @@ class SolvedOnAverage(Mean):
     """Share of drawn answers that are right: pass@1."""
 
     name: ClassVar[str] = "solved_mean"
+    kind: ClassVar[Kind] = "attempts"
 
     def score(self, reference: Any, prediction: Attempts) -> float:
         """Over the draws; of the likeliest answer where nothing was drawn."""
@@ -48,6 +50,7 @@ class SolvedOnce(Mean):
     """Share of problems of which some drawn answer is right: pass@k, k being the number of draws."""
 
     name: ClassVar[str] = "pass_at_k"
+    kind: ClassVar[Kind] = "attempts"
 
     def score(self, reference: Any, prediction: Attempts) -> float:
         """1 or 0."""

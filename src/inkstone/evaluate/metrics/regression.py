@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inkstone.evaluate.metrics.base import Additive, Mean, Statistics, Values, ratio
+from inkstone.evaluate.metrics.base import Additive, Kind, Mean, Statistics, Values, ratio
 
 _ROUNDING = 1e-12
 """A spread below so much of the squares is that of a constant."""
@@ -16,6 +16,7 @@ class MeanAbsoluteError(Mean):
     """Mean distance from the true number."""
 
     name: ClassVar[str] = "mae"
+    kind: ClassVar[Kind] = "numbers"
     higher_is_better: ClassVar[bool] = False
     best: ClassVar[float] = 0.0
 
@@ -28,6 +29,7 @@ class Pearson(Additive):
     """Pearson's correlation; 0 where either side is constant, for a constant explains nothing."""
 
     name: ClassVar[str] = "pearson"
+    kind: ClassVar[Kind] = "numbers"
 
     def count(self, references: Sequence[float], predictions: Sequence[float]) -> Statistics:
         """Moments, (n, 6)."""
@@ -46,6 +48,7 @@ class Spearman(Pearson):
     """Spearman's correlation: Pearson's of the ranks, equal numbers sharing their mean rank."""
 
     name: ClassVar[str] = "spearman"
+    kind: ClassVar[Kind] = "numbers"
 
     def count(self, references: Sequence[float], predictions: Sequence[float]) -> Statistics:
         """The numbers, (n, 2): ranks are those within a sample."""

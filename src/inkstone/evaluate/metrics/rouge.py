@@ -7,7 +7,7 @@ English text it equals Google's `rouge_score` without stemming.
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from inkstone.evaluate.metrics.base import Mean
+from inkstone.evaluate.metrics.base import Kind, Mean
 from inkstone.evaluate.metrics.overlap import f1, longest_common_subsequence, ngrams, num_common
 from inkstone.evaluate.words import words
 
@@ -32,6 +32,7 @@ class Rouge1(_Rouge):
     """Words in common."""
 
     name: ClassVar[str] = "rouge1"
+    kind: ClassVar[Kind] = "texts"
     order: ClassVar[int] = 1
 
     def compare(self, reference: list[str], prediction: list[str]) -> float:
@@ -44,6 +45,7 @@ class Rouge2(Rouge1):
     """Pairs of words in common."""
 
     name: ClassVar[str] = "rouge2"
+    kind: ClassVar[Kind] = "texts"
     order: ClassVar[int] = 2
 
 
@@ -51,6 +53,7 @@ class RougeL(_Rouge):
     """The longest common subsequence of words."""
 
     name: ClassVar[str] = "rougeL"
+    kind: ClassVar[Kind] = "texts"
 
     def compare(self, reference: list[str], prediction: list[str]) -> float:
         """F1 of the longest common subsequence."""

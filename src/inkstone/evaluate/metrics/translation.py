@@ -7,7 +7,7 @@ import numpy as np
 
 from inkstone.data.characters import profile
 from inkstone.evaluate.extras import need
-from inkstone.evaluate.metrics.base import Additive, Statistics, Values
+from inkstone.evaluate.metrics.base import Additive, Kind, Statistics, Values
 from inkstone.evaluate.words import is_ideographic
 
 
@@ -41,6 +41,7 @@ class Bleu(_SacreMetric):
     """BLEU (Papineni et al. 2002), tokenized as `zh` where the references are Chinese, as `13a` otherwise."""
 
     name: ClassVar[str] = "bleu"
+    kind: ClassVar[Kind] = "texts"
 
     def scorer(self, references: Sequence[str]) -> Any:
         """BLEU of sacreBLEU; Japanese is cut into characters, for its tokenizer needs a dictionary."""
@@ -55,6 +56,7 @@ class ChrF(_SacreMetric):
     """chrF (Popović 2015): F-score, recall counting twice, of character n-grams up to six."""
 
     name: ClassVar[str] = "chrf"
+    kind: ClassVar[Kind] = "texts"
 
     def scorer(self, references: Sequence[str]) -> Any:
         """CHRF of sacreBLEU."""
