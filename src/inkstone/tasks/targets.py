@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from inkstone.core.config import parse_config
 from inkstone.core.errors import InputError
 from inkstone.core.progress import say
 from inkstone.tasks.batches import TOKENS_AT_ONCE, length_batches
@@ -35,7 +36,7 @@ def write_targets(
         ConfigError: an unknown or senseless field of `search`.
     """
     from inkstone.checkpoint.save import stop_ids
-    from inkstone.nn.beam import beam_params
+    from inkstone.nn.beam import BeamParams, beam_params
     from inkstone.nn.models.base import Decoder, EncoderDecoder
 
     if not isinstance(model, Decoder | EncoderDecoder):
@@ -46,6 +47,7 @@ def write_targets(
         )
     defaults = {} if "num_beams" in model.generation_config else {"num_beams": 1}
     given = {name: value for name, value in search.items() if value is not None}
+    parse_config(BeamParams, given, where="search")
     params = beam_params(model, **(defaults | given))
     stops = stop_ids(tokenizer, model)
     if isinstance(model, EncoderDecoder):
