@@ -25,7 +25,7 @@ CHINESE = (
     "大家一起寫字,好嗎?",
 )
 TEXTS = tuple(text for both in zip(ENGLISH, CHINESE, strict=True) for text in both)
-_WORDS = [word for text in ENGLISH for word in text.strip(".").split()][:13]
+_WORDS = sorted({word for text in ENGLISH[:4] for word in text.lower().strip(".").split()})[:13]
 
 
 class Fault(NamedTuple):

@@ -9,7 +9,7 @@ from inkstone.data.check.repeats import digest
 from inkstone.data.check.views import View
 
 _WIDE = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff"
-_PUNCTUATION = re.compile(r"""[.,:](?![0-9])|[!?;…、。「」『』《》〈〉—–·・"“”„«»]""")
+_PUNCTUATION = re.compile(r"""(?<=[^0-9\s])[.,:]|[.,:](?![0-9])|[!?;…、。「」『』《》〈〉—–·・"“”„«»]""")
 _APOSTROPHE = re.compile("['’‘`]")
 _SPACE_AT_WIDE = re.compile(f"(?<=[{_WIDE}]) | (?=[{_WIDE}])")
 
