@@ -207,8 +207,11 @@ def test_loss_and_gradient_are_those_of_trl(
         assert metrics[mine] == pytest.approx(trainer._metrics["train"][f"rewards/{name}"][0], abs=1e-4)
 
 
-def test_orpo_is_that_of_trl(tmp_path: Path, saved: Callable[[Any], TheirModel]) -> None:
+def test_orpo_is_that_of_trl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: Callable[[Any], TheirModel]
+) -> None:
     """The odds ratio by TRL's function; fine-tuning as in the paper, on the answer alone (TRL's reads the prompt)."""
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
     from trl.experimental.orpo.orpo_trainer import ORPOTrainer
 
     lesson = align_lesson(tmp_path, preference={"beta": 0.4})
