@@ -74,16 +74,16 @@ def tiny_lesson(
     problems: Sequence[Problem] = (),
     rl: dict[str, Any] | None = None,
     inputs: dict[str, Path] | None = None,
-    model: LlamaForCausalLM | None = None,
+    tokenizer: Tokenizer | None = None,
     **changes: Any,
 ) -> tuple[Lesson, list[Any]]:
     """A lesson whose switches are set, and its encoded problems."""
-    tokenizer = tiny_tokenizer()
+    tokenizer = tokenizer or tiny_tokenizer()
     config = AlignConfig(method=method.name, rl=RL | (rl or {}), **TINY | changes)
     problems = problems or sums(12)
     settings = teach_settings(config, len(problems), packed=config.packing)
     out.mkdir(parents=True, exist_ok=True)
-    lesson = Lesson(model or tiny_policy(tokenizer), tokenizer, config, settings, inputs or {}, out)
+    lesson = Lesson(tiny_policy(tokenizer), tokenizer, config, settings, inputs or {}, out)
     lesson.model = method.prepare(lesson, problems)
     encode = method.encoder(lesson)
     prompts = [prompt for problem in problems for prompt in encode(problem)]

@@ -90,7 +90,7 @@ def test_rewards_are_weighed_and_added() -> None:
 def test_what_a_reward_lacks_is_said() -> None:
     with pytest.raises(InputError, match=r"a\.jsonl:3: the problem has no answer.*\n.*column answer"):
         lookup("rewards", "math")(Problem(prompt="?", where="a.jsonl:3"), "7")
-    with pytest.raises(ConfigError, match="no reward is called 'maths'.*\n.*math"):
+    with pytest.raises(ConfigError, match=r"no reward is called 'maths'.*\n.*math"):
         Scoring(RLConfig(rewards={"maths": 1}))
     with pytest.raises(ConfigError, match="no reward model"):
         Scoring(RLConfig(rewards={"model": 1}))

@@ -96,8 +96,9 @@ def _equal_rewards(first: Means, last: Means, config: RLConfig) -> str | None:
     equal = f"in {last.equal_groups:.0%} of the groups all rewards are equal, so that there is nothing to learn from; "
     if _has_risen(first, last):
         return (
-            f"{equal}the mean reward rose from {first.reward:.3f} to {last.reward:.3f}: these problems are mastered, "
-            "give harder ones"
+            f"{equal}the mean reward rose from {first.reward:.3f} to {last.reward:.3f}: these problems have nothing "
+            f"more to teach, give harder ones; if too many are still wrong, raise rl.kl_coefficient (now "
+            f"{config.kl_coefficient:g}) or lower learning_rate, so that the model tries longer"
         )
     return (
         f"{equal}the mean reward is {last.reward:.3f}. If the answers are all wrong (look at samples.jsonl): fine-tune "
@@ -123,10 +124,10 @@ def _ratio_drift(first: Means, last: Means, config: RLConfig) -> str | None:
 
 
 def _truncation(first: Means, last: Means, config: RLConfig) -> str | None:
-    if last.truncated < _MOSTLY_TRUNCATED:
+    if last.truncated < _MOSTLY_TRUNCATED or last.equal_groups < _MOSTLY_EQUAL or _has_risen(first, last):
         return None
     return (
-        f"{last.truncated:.0%} of the completions are cut off and seldom rewarded; raise rl.max_new_tokens (now "
+        f"{last.truncated:.0%} of the completions are cut off before they end; raise rl.max_new_tokens (now "
         f"{config.max_new_tokens}), set rl.overlong_tokens, or fine-tune on examples that end with the stop token first"
     )
 

@@ -19,8 +19,8 @@ class Experience(NamedTuple):
     """A prompt with its completion of n tokens, the targets of `sequence`; arrays are (n,) or, unused, (0,)."""
 
     sequence: TokenSequence
-    advantages: Floats
-    old_log_probabilities: Floats
+    advantages: Floats = NOTHING
+    old_log_probabilities: Floats = NOTHING
     """Under the policy that drew the tokens."""
     reference_log_probabilities: Floats = NOTHING
     """Under the initial model."""
@@ -78,6 +78,8 @@ def to_tensors(experiences: Sequence[Experience]) -> dict[str, Tensor]:
     }
     tensors = {"is_learned": torch.tensor([each.is_learned for each in experiences])}
     for name, arrays in columns.items():
+        if not any(len(array) for array in arrays):
+            continue
         tensors[name] = torch.from_numpy(np.concatenate(arrays))
         tensors[f"{name}.sizes"] = torch.tensor([len(array) for array in arrays])
     return tensors
@@ -88,12 +90,14 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> list[Experience]:
     columns = {
         name: np.split(tensors[name].numpy(), np.cumsum(tensors[f"{name}.sizes"].numpy())[:-1])
         for name in ("input_ids", "labels", *_ARRAYS)
+        if name in tensors
     }
+    known = [name for name in _ARRAYS if name in columns]
     return [
         Experience(
             TokenSequence(columns["input_ids"][number], columns["labels"][number]),
-            **{name: columns[name][number] for name in _ARRAYS},
             is_learned=is_learned,
+            **{name: columns[name][number] for name in known},
         )
         for number, is_learned in enumerate(tensors["is_learned"].tolist())
     ]

@@ -11,7 +11,7 @@ _DIGITS = rf"(?<!\d)(?:\d{{1,3}}(?:,\d{{3}})+|\d{{1,{_MOST}}})(?!\d)"
 _NUMBER = re.compile(rf"(?:(?<![A-Za-z0-9)\]}}])[-+])?{_DIGITS}(?:\.\d{{1,{_MOST}}})?(?:/\d{{1,{_MOST}}})?")
 """A sign belongs to a number where it does not stand after another one: `5-3` has 5 and 3."""
 _LATEX_FRACTION = re.compile(rf"(-?)\\[dt]?frac\{{(-?\d{{1,{_MOST}}})\}}\{{(\d{{1,{_MOST}}})\}}")
-_MINUS = str.maketrans({"−": "-", "–": "-", "⁄": "/", "。": "."})
+_MINUS = str.maketrans({"−": "-", "–": "-", "⁄": "/"})
 _BOXED = "\\boxed{"
 _MARK = "####"
 
