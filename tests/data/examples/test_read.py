@@ -102,6 +102,12 @@ def test_columns_are_named_in_several_ways(tmp_path: Path) -> None:
     assert (pair.source_text, pair.target_text) == ("b", "a")
 
 
+def test_mapped_columns_are_no_facts_of_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("1 + 1\t2\t容易\n", "utf-8")
+    problem = read(tmp_path / "a.tsv", columns={"prompt": 0, "answer": 1}, valid_fraction=0).splits["train"][0]
+    assert (problem.prompt, problem.answer, problem.facts) == ("1 + 1", "2", {"column2": "容易"})
+
+
 def test_a_mapped_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [{"english": "ink", "chinese": "墨"}])
     with pytest.raises(InputError, match=r"no column 'chinse'; the columns are english, chinese\n.*'chinese'"):

@@ -123,6 +123,24 @@ def test_a_fraction_is_held_out_by_the_group_whichever_way_it_is_read(tmp_path: 
     assert 5 < len(forth["valid"]) < 45  # what is held out for validation does not depend on the test's share
 
 
+def test_questions_are_grouped_by_a_column_of_their_article(tmp_path: Path, gather: Gather) -> None:
+    articles = [
+        {
+            "title": f"title {i // 3}",
+            "paragraphs": [
+                {"context": f"c{i}", "qas": [{"question": "q", "answers": [{"text": "c", "answer_start": 0}]}]}
+            ],
+        }
+        for i in range(60)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps({"data": articles}))
+    rows, _ = gather({"paths": [str(tmp_path / "a.json")], "group_by": "title", "test_fraction": 0.3})
+    titles = {split: {int(row["context"][1:]) // 3 for row in found} for split, found in rows.items()}
+    assert titles["test"]
+    assert not titles["test"] & titles["train"]
+    assert len(rows["test"]) == 3 * len(titles["test"])
+
+
 def test_duplicates_and_leakage_are_dropped_and_counted(tmp_path: Path, gather: Gather) -> None:
     train = labeled(tmp_path / "train.jsonl", ["a", "b", "a", "t", "v"])
     valid = labeled(tmp_path / "valid.jsonl", ["v", "v", "t"])

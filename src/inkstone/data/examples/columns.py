@@ -8,6 +8,7 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.data.examples.config import RowsConfig
 from inkstone.data.examples.formats.base import Format, format_named
 from inkstone.data.examples.records import Row
+from inkstone.data.examples.rows import numbered_name
 
 DATASET = "dataset"
 """The column that names an example's part of a mixture (`Example.source`); `source` is a text's, in pairs."""
@@ -17,18 +18,17 @@ _ABSENT = object()
 def mapped(row: Row, columns: Mapping[str, str | int]) -> Row:
     """The row with the file's columns under our names; its `dataset` becomes its source."""
     values = dict(row.values)
-    found = {ours: value for ours, theirs in columns.items() if (value := _look_up(values, theirs)) is not _ABSENT}
-    for theirs in columns.values():
-        values.pop(str(theirs), None)
+    names = {ours: numbered_name(theirs) for ours, theirs in columns.items()}
+    found = {ours: value for ours, theirs in names.items() if (value := _look_up(values, theirs)) is not _ABSENT}
+    for theirs in names.values():
+        values.pop(theirs, None)
     values |= found
     source = values.pop(DATASET, None)
     return Row(values, row.where, source if isinstance(source, str) else row.source)
 
 
-def _look_up(values: Mapping[str, Any], column: str | int) -> Any:
-    """A column's value: by number, by name, by a path with dots, or by a language of `translation`."""
-    if isinstance(column, int):
-        column = f"column{column}"
+def _look_up(values: Mapping[str, Any], column: str) -> Any:
+    """A column's value: by name, by a path with dots, or by a language of `translation`."""
     if column in values:
         return values[column]
     first, dot, rest = column.partition(".")
@@ -70,7 +70,7 @@ def _reads(candidate: Format[Any], row: Row) -> bool:
 
 def _check_mapping(sample: Sequence[Row], columns: Mapping[str, str | int], where: str) -> None:
     for theirs in columns.values():
-        if all(_look_up(row.values, theirs) is _ABSENT for row in sample):
+        if all(_look_up(row.values, numbered_name(theirs)) is _ABSENT for row in sample):
             names = list(dict.fromkeys(name for row in sample for name in row.values))
             close = nearest(str(theirs), names)
             raise InputError(

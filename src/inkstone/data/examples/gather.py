@@ -13,8 +13,9 @@ from inkstone.data.examples.files import files_by_split
 from inkstone.data.examples.formats.base import Format
 from inkstone.data.examples.hub import PREFIX
 from inkstone.data.examples.keys import group_key
-from inkstone.data.examples.parse import Outcome, outcomes, sampled
+from inkstone.data.examples.parse import example_of, parts_of, sampled
 from inkstone.data.examples.records import Example, Row
+from inkstone.data.examples.rows import numbered_name
 from inkstone.data.examples.splits import is_for_test, is_for_validation, split_of
 from inkstone.data.examples.stage_config import SourceConfig
 from inkstone.data.sources import glob_files
@@ -92,12 +93,12 @@ def gather(source: SourceConfig) -> Gathered:
     gathered = Gathered(source.name)
     change = _replacing(source.replace, gathered.counts)
     wanted = AUTO if source.format == "auto" else (source.format,)
-    read: list[tuple[str, Outcome]] = []
+    read: list[tuple[str, Row | InputError]] = []
     for split, file in source_paths(source):
         gathered.name = gathered.name or _name(source.paths[0] if source.paths[0].startswith(PREFIX) else file)
         if sample := sampled(file, source):
             gathered.format = choose_format(sample, source, [gathered.format.name] if gathered.format else wanted, file)
-        found = [(split, outcome) for outcome in outcomes(file, source, gathered.format, change)]
+        found = [(split, part) for part in parts_of(file, source, gathered.format, change)]
         gathered.files.append({"file": file, "split": split, "rows": len(found)})
         read += found
     gathered.counts["rows"] = len(read)
@@ -108,18 +109,19 @@ def gather(source: SourceConfig) -> Gathered:
     return gathered
 
 
-def _assign(source: SourceConfig, taken: list[tuple[str, Outcome]], gathered: Gathered) -> None:
+def _assign(source: SourceConfig, taken: list[tuple[str, Row | InputError]], gathered: Gathered) -> None:
     num_train = sum(split == "train" for split, _ in taken)
     first_test = num_train - _how_many(source.test_last, num_train)
     first_valid = first_test - _how_many(source.valid_last, num_train)
     number = -1
-    for split, (result, row) in taken:
+    for split, part in taken:
         number += split == "train"
+        result = example_of(part, gathered.format)
         if isinstance(result, InputError):
             gathered.faults.append(result)
             gathered.dropped["malformed"] += 1
             continue
-        group = group_key(result) if source.group_by is None else _column(source, row)
+        group = group_key(result) if source.group_by is None else _column(source, part)
         if split == "train":
             if number >= first_test or is_for_test(group, source.test_fraction):
                 split = "test"
@@ -132,12 +134,13 @@ def _how_many(last: float, total: int) -> int:
     return min(total, round(last * total) if last < 1 else round(last))
 
 
-def _column(source: SourceConfig, row: Row | None) -> str:
-    given = f"column{source.group_by}" if isinstance(source.group_by, int) else str(source.group_by)
-    ours = next((ours for ours, theirs in source.columns.items() if theirs == source.group_by), given)
-    if row is None or ours not in row.values:
-        there = ", ".join(row.values) if row else "nothing"
-        cause = f"there is no column {source.group_by!r} (there is {there})"
+def _column(source: SourceConfig, row: Row | InputError) -> str:
+    assert source.group_by is not None
+    named = (ours for ours, theirs in source.columns.items() if theirs == source.group_by)
+    ours = next(named, numbered_name(source.group_by))
+    assert isinstance(row, Row)
+    if ours not in row.values:
+        cause = f"there is no column {source.group_by!r} (there is {', '.join(row.values)})"
         raise ConfigError(cause, where="group_by", remedy="name a column of the file")
     return str(row.values[ours])
 

@@ -11,7 +11,7 @@ from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.files import files_by_split
 from inkstone.data.examples.formats.base import Format
 from inkstone.data.examples.keys import group_key
-from inkstone.data.examples.parse import outcomes, sampled
+from inkstone.data.examples.parse import example_of, parts_of, sampled
 from inkstone.data.examples.records import Example
 from inkstone.data.examples.splits import SPLITS, is_for_validation
 
@@ -45,7 +45,8 @@ def read_examples(path: Path, config: ExamplesConfig, formats: Sequence[str]) ->
         for file in files:
             if sample := sampled(file, config):
                 chosen = choose_format(sample, config, [chosen.name] if chosen else formats, file)
-            for result, _ in outcomes(file, config, chosen):
+            for part in parts_of(file, config, chosen):
+                result = example_of(part, chosen)
                 if isinstance(result, InputError):
                     faults.append(result)
                 else:

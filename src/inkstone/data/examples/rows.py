@@ -106,7 +106,7 @@ def _table(
     if _has_header(file, [row for _, row in sample], config):
         names = numbered_names(sample.pop(0)[1])
     else:
-        names = [f"column{i}" for i in range(len(sample[0][1]))]
+        names = [numbered_name(i) for i in range(len(sample[0][1]))]
     for number, row in itertools.chain(sample, rows):
         where = f"{file.name}:{number}"
         if len(row) == len(names):
@@ -114,6 +114,11 @@ def _table(
         else:
             cause = f"the row has {len(row)} cells, expected {len(names)} ({', '.join(names)})"
             malformed(cause, where, "repair or remove the row")
+
+
+def numbered_name(column: str | int) -> str:
+    """The name of a column that is counted, in a file without a header; names are left as they are."""
+    return column if isinstance(column, str) else f"column{column}"
 
 
 def _has_header(file: Path, sample: list[list[str]], config: RowsConfig) -> bool:

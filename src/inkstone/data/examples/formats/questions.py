@@ -39,7 +39,8 @@ class QuestionsFormat(Format[Question]):
         for paragraph in _objects(row, "paragraphs", paragraphs):
             for number, question in enumerate(_objects(row, "qas", paragraph.get("qas")), start=1):
                 name = question.get("id") or f"question {number}"
-                values = {"id": f"{row.where} {name}", "context": paragraph.get("context"), **question}
+                article = {"title": row.values.get("title"), "context": paragraph.get("context")}
+                values = {"id": f"{row.where} {name}", **article, **question}
                 yield Row(values, f"{row.where} {name}", row.source)
 
     def parse(self, row: Row) -> Question:
