@@ -59,7 +59,7 @@ def test_patterns_are_searched_in_names() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"names": ["self_atn"]}, r"no parameter's name contains 'self_atn'.*did you mean '[^']*self_attn"),
+        ({"names": ["self_atn"]}, r"(?s)no parameter's name contains 'self_atn'.*did you mean '[^']*self_attn"),
         ({"blocks": 3}, "has 2 blocks, not 3"),
         ({"blocks": 2, "names": ["norm"]}, "nothing is left to train"),
     ],

@@ -14,6 +14,9 @@ from inkstone.train.loop import Loop
 from inkstone.train.metrics import read_metrics
 from inkstone.train.state import MODEL, checkpoint_folder, copy_parameters
 
+_AVERAGED = 5
+"""Kept weights, unless a recipe says otherwise."""
+
 
 def settle_weights(loop: Loop[Any]) -> float | None:
     """Give the model the weights that `keep` asks for.
@@ -26,7 +29,7 @@ def settle_weights(loop: Loop[Any]) -> float | None:
     """
     config, state, out = loop.settings.config, loop.state, loop.out
     if config.keep == "average":
-        steps = kept_steps(out, state.step)[-config.average_last :]
+        steps = kept_steps(out, state.step)[-(config.average_last or _AVERAGED) :]
         if not steps:
             raise InputError(
                 f"the run ended after step {state.step:,}, before weights were kept",

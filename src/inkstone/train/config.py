@@ -128,8 +128,8 @@ class LoopConfig(Config):
     keep: Literal["best", "last", "average"] = "best"
     """Which weights become the model: those with the lowest validation loss, the last, or the mean of
     `average_last` kept ones."""
-    average_last: int = Field(default=5, gt=1)
-    """How many of the weights that `keep_every` kept, the latest, `keep: average` takes the mean of."""
+    average_last: int | None = Field(default=None, gt=1)
+    """How many of the weights that `keep_every` kept, the latest, `keep: average` takes the mean of; by default 5."""
     ema: float = Field(default=0.0, ge=0, lt=1)
     """Decay of a moving average of the weights, such as 0.999, which is evaluated and saved instead; 0: none."""
     gradient_checkpointing: bool = False
@@ -149,7 +149,7 @@ class LoopConfig(Config):
     def _check_kept(self) -> Self:
         if self.keep == "average" and self.keep_every is None:
             raise ValueError("keep: average takes the mean of kept weights; set keep_every, too")
-        if "average_last" in self.model_fields_set and self.keep != "average":
+        if self.average_last is not None and self.keep != "average":
             raise ValueError("average_last says what keep: average takes the mean of; set keep to average, too")
         return self
 

@@ -61,8 +61,8 @@ class TeachConfig(LoopConfig):
     padding_side: Literal["right", "left"] = "right"
     """Where shorter rows are filled; changes nothing but the layout."""
     mixture: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """How often in an epoch examples of a source are drawn: `source` of the data → times (0.5: every second one, 0:
-    none); 1 where it is not named."""
+    """How often in an epoch examples are drawn: their `dataset` (a column of the data) → times (0.5: every second one,
+    0: none); 1 where it is not named."""
     curriculum: bool = False
     """Short examples first, in the first epoch."""
     lora: LoRAConfig | None = None
@@ -76,9 +76,9 @@ class TeachConfig(LoopConfig):
     """Keep the frozen matrices of the blocks in 8 or 4 bits a weight (with `lora`): less memory, and slower."""
     neftune_alpha: float = Field(default=0.0, ge=0)
     """Noise on the embeddings while training (Jain et al. 2023, arXiv:2310.05914); 5 is usual."""
-    replay_share: float = Field(default=0.1, ge=0, lt=1)
-    """Share of general text (the input `replay`) in the tokens and in the loss of every step, against forgetting;
-    0: only measure how much is forgotten."""
+    replay_share: float | None = Field(default=None, ge=0, lt=1)
+    """Share of general text (the input `replay`) in the tokens and in the loss of every step, against forgetting; by
+    default 0.1 where there is such text. 0: only measure how much is forgotten."""
 
     @model_validator(mode="after")
     def _check_switches(self) -> Self:

@@ -8,6 +8,7 @@ import torch
 
 from inkstone.core.config import suggestion
 from inkstone.core.errors import ConfigError
+from inkstone.data.examples.columns import DATASET
 from inkstone.data.examples.encoded import Encoded
 from inkstone.nn.adapter_config import LoRAConfig, is_linear, whole_modules
 from inkstone.nn.adapters import Adapter, add_adapter
@@ -21,6 +22,9 @@ from inkstone.train.freeze import freeze
 from inkstone.train.method import Lesson
 from inkstone.train.neftune import EmbeddingNoise
 from inkstone.train.replay import Replay, ReplayText
+
+_REPLAYED = 0.1
+"""Share of the text to replay, unless a recipe says otherwise."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ def prepare_switches(lesson: Lesson) -> Switches:
     if "replay" in lesson.inputs:
         folder = lesson.out / "replay"
         switches.replay = ReplayText(lesson.inputs["replay"], model, lesson.tokenizer, folder, config.seed)
-    elif "replay_share" in config.model_fields_set:
+    elif config.replay_share is not None:
         raise ConfigError(
             "there is no text to replay", where="replay_share", remedy="give it as the input replay: a corpus or a file"
         )
@@ -66,12 +70,13 @@ def replay_beside(lesson: Lesson, text: ReplayText, examples: Sequence[Encoded])
         ConfigError: the share is less than one short sequence a step.
     """
     config, settings = lesson.config, lesson.settings
-    if config.replay_share == 0:
+    share = _REPLAYED if config.replay_share is None else config.replay_share
+    if share == 0:
         return None
     lengths = np.asarray([example.length for example in examples])
     tokens_per_step = settings.batch_size * float(np.average(lengths, weights=lesson.weights))
     most = config.micro_batch_tokens or most_tokens(settings.device.type)
-    return text.beside(config.replay_share, tokens_per_step, most)
+    return text.beside(share, tokens_per_step, most)
 
 
 def with_new_parts(model: Model, lora: LoRAConfig) -> LoRAConfig:
@@ -123,7 +128,7 @@ def mixture_weights(config: TeachConfig, sources: Sequence[str]) -> list[float] 
     known = set(sources)
     for name in config.mixture:
         if name not in known:
-            raise ConfigError(f"no example is of the source {name!r}", where="mixture", remedy=_known(name, known))
+            raise ConfigError(f"no training example is of {name!r}", where="mixture", remedy=_known(name, known))
     weights = [config.mixture.get(source, 1.0) for source in sources]
     if not any(weights):
         raise ConfigError("no example is left", where="mixture", remedy="give a source a weight above 0")
@@ -132,4 +137,4 @@ def mixture_weights(config: TeachConfig, sources: Sequence[str]) -> list[float] 
 
 def _known(name: str, known: Iterable[str]) -> str:
     named = [source for source in known if source]
-    return suggestion(name, named) if named else "give the examples a column named source"
+    return suggestion(name, named) if named else f"name the part of each example in its column {DATASET!r}"
