@@ -31,7 +31,8 @@ class HeadConfig(Config):
     problem_type: ProblemType | None = None
     """Of `sequence`; by default a regression with one label, one true label of several otherwise."""
     classifier_dropout: float | None = Field(default=None, ge=0, lt=1)
-    """On what the head reads, in training; by default the encoder's `hidden_dropout_prob`, none for decoders."""
+    """On what the head reads, in training; by default the encoder's `hidden_dropout_prob`, none for decoders and for
+    `span`."""
 
     @model_validator(mode="after")
     def _check_labels(self) -> "HeadConfig":
@@ -112,8 +113,8 @@ class HeadedModel(Model):
         shape: Any = config
         dropout = head.classifier_dropout
         if dropout is None:
-            dropout = getattr(config, "hidden_dropout_prob", 0.0)
-        self.dropout = nn.Dropout(0.0 if head.kind == "span" else dropout)
+            dropout = 0.0 if head.kind == "span" else getattr(config, "hidden_dropout_prob", 0.0)
+        self.dropout = nn.Dropout(dropout)
         self.add_module(layout.prefix, backbone)
         if layout.two_layers:
             new: nn.Module = TwoLayerHead(shape.hidden_size, head.num_outputs, dropout)
