@@ -131,6 +131,6 @@ def test_validation_is_the_reward_of_the_likeliest_completions(tmp_path: Path) -
     metrics = evaluate(lesson.model, 1)
     right = 0
     for prompt in prompts[:5]:
-        logits = lesson.model(torch.tensor([prompt.prompt_ids]))[0, -1]
+        logits = lesson.model(torch.tensor([prompt.input_ids]))[0, -1]
         right += lesson.tokenizer.decode([int(logits.argmax())]) == prompt.problem.answer
     assert metrics["valid_reward"] == -metrics["valid_loss"] == right / 5

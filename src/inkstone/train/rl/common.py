@@ -8,7 +8,6 @@ from inkstone.nn.models.base import Decoder, Model
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.loop import Evaluator, Examples
 from inkstone.train.method import Encode, Lesson, as_decoder
-from inkstone.train.order import ShuffledExamples
 from inkstone.train.rl.config import RLConfig
 from inkstone.train.rl.groups import Sampler
 from inkstone.train.rl.policy import Layout
@@ -56,11 +55,6 @@ def sampler_of(lesson: Lesson) -> Sampler:
     config, settings, folder = rl_config(lesson), lesson.settings, lesson.inputs.get("reward")
     model = None if folder is None else RewardModel(folder, settings.device, settings.split)
     return Sampler(lesson, config, Scoring(config, model))
-
-
-def prompts_of(lesson: Lesson, prompts: Sequence[Prompt]) -> Examples[Prompt]:
-    """The order in which problems are tried."""
-    return ShuffledExamples(prompts, lesson.config.seed, short_first=lesson.config.curriculum)
 
 
 def evaluate(lesson: Lesson, prompts: Sequence[Prompt], rounds: Examples[Any]) -> Evaluator:

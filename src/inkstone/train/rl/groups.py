@@ -100,7 +100,7 @@ class Sampler:
         with autocast(settings.device, settings.dtype):
             rollouts = rollout(
                 self._model,
-                [prompt.prompt_ids for prompt in prompts],
+                [prompt.input_ids for prompt in prompts],
                 params,
                 seeds,
                 stop_ids=self._stop_ids,

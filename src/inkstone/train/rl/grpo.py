@@ -9,6 +9,7 @@ from inkstone.core.errors import ConfigError
 from inkstone.data.examples.records import Example
 from inkstone.nn.models.base import Model
 from inkstone.train.method import Lesson, Method
+from inkstone.train.order import shuffled
 from inkstone.train.rl import common
 from inkstone.train.rl.advantages import group_advantages
 from inkstone.train.rl.experience import Experience
@@ -46,7 +47,7 @@ def _objective(lesson: Lesson, _prompts: Sequence[Prompt]) -> PolicyGradient:
 
 
 def _draw(lesson: Lesson, prompts: Sequence[Prompt]) -> GroupRounds:
-    return GroupRounds(lesson, common.rl_config(lesson), common.prompts_of(lesson, prompts), common.sampler_of(lesson))
+    return GroupRounds(lesson, common.rl_config(lesson), shuffled(lesson, prompts), common.sampler_of(lesson))
 
 
 GRPO = Method[Any](

@@ -11,6 +11,7 @@ from inkstone.data.examples.records import Example
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.train.method import Lesson, Method
 from inkstone.train.objectives import Batch
+from inkstone.train.order import shuffled
 from inkstone.train.rl import common
 from inkstone.train.rl.advantages import Floats, generalized_advantages, whitened
 from inkstone.train.rl.critic import add_critic, critic_parameters, remove_critic, values
@@ -98,7 +99,7 @@ def _draw(lesson: Lesson, prompts: Sequence[Prompt]) -> CriticRounds:
     assert isinstance(lesson.model, Decoder)
     for parameter in critic_parameters(lesson.model):
         parameter.requires_grad_(True)  # whatever an adapter or `freeze` left as it was
-    return CriticRounds(lesson, common.rl_config(lesson), common.prompts_of(lesson, prompts), common.sampler_of(lesson))
+    return CriticRounds(lesson, common.rl_config(lesson), shuffled(lesson, prompts), common.sampler_of(lesson))
 
 
 def _finish(model: Model) -> Model:

@@ -13,13 +13,13 @@ from inkstone.train.rl.config import RLConfig
 class Prompt(NamedTuple):
     """A problem, and the tokens after which the model answers it."""
 
-    prompt_ids: tuple[int, ...]
+    input_ids: tuple[int, ...]
     problem: Problem
 
     @property
     def length(self) -> int:
         """Tokens of the prompt."""
-        return len(self.prompt_ids)
+        return len(self.input_ids)
 
     @property
     def num_targets(self) -> int:

@@ -117,7 +117,7 @@ class Rounds(ABC):
 
     def _experiences_of(self, groups: Groups) -> list[Experience]:
         """What is known of the completions before they are compared."""
-        sequences = [sequence_of(prompt.prompt_ids, each.token_ids) for prompt, each in groups.pairs]
+        sequences = [sequence_of(prompt.input_ids, each.token_ids) for prompt, each in groups.pairs]
         reference = [NOTHING] * len(sequences)
         if self._reference is not None:
             with self._reference.model() as model:
@@ -142,7 +142,7 @@ class Rounds(ABC):
         prompt, each = groups.pairs[0]
         self._samples.write(
             step,
-            prompt=self.lesson.tokenizer.decode(prompt.prompt_ids, skip_special_tokens=False),
+            prompt=self.lesson.tokenizer.decode(prompt.input_ids, skip_special_tokens=False),
             completion=groups.texts[0][0],
             answer=prompt.problem.answer,
             reward=float(groups.rewards[0, 0]),
