@@ -81,7 +81,8 @@ class HeadDistillation(Objective[TaughtText]):
         metrics = {"divergence": divergence.detach(), "hard_loss": hard_loss.detach()}
         if not self._is_regression:
             metrics["agreement"] = self._agreements(logits, teacher).sum()
-        return (1 - weight) * divergence + weight * hard_loss, metrics
+        scale = 1.0 if self._is_regression else self._config.temperature**2
+        return (1 - weight) * scale * divergence + weight * hard_loss, metrics
 
     @property
     def _is_regression(self) -> bool:
@@ -92,7 +93,7 @@ class HeadDistillation(Objective[TaughtText]):
         return self._head.kind == "sequence" and self._head.problem == "multi_label_classification"
 
     def _divergences(self, logits: Tensor, teacher: Tensor) -> Tensor:
-        """Logits (N, num_labels) of both → (N,), temperature squared included."""
+        """Logits (N, num_labels) of both → (N,)."""
         if self._is_regression:
             return (logits - teacher).square().mean(-1)
         temperature = self._config.temperature
@@ -102,8 +103,8 @@ class HeadDistillation(Objective[TaughtText]):
             student_says, teacher_says = (
                 torch.stack((F.logsigmoid(each), F.logsigmoid(-each)), dim=-1) for each in (logits, teacher)
             )
-            return temperature**2 * self._divergence(student_says, teacher_says).mean(-1)
-        return temperature**2 * self._divergence(logits.log_softmax(-1), teacher.log_softmax(-1))
+            return self._divergence(student_says, teacher_says).mean(-1)
+        return self._divergence(logits.log_softmax(-1), teacher.log_softmax(-1))
 
     def _agreements(self, logits: Tensor, teacher: Tensor) -> Tensor:
         """(N,), whether both say the same of a text or token."""
