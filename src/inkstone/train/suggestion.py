@@ -11,7 +11,7 @@ from inkstone.core.registry import lookup
 from inkstone.data.examples.columns import choose_format
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.files import files_by_split
-from inkstone.data.examples.parse import outcomes, sampled
+from inkstone.data.examples.parse import example_of, parts_of, sampled
 from inkstone.data.examples.records import Example, LabeledText
 from inkstone.data.examples.rows import SAMPLE_ROWS
 from inkstone.nn.heads import HeadedModel
@@ -65,6 +65,6 @@ def _first_examples(config: ExamplesConfig, data: Path, formats: Sequence[str]) 
         for file in files:
             if sample := sampled(file, config):
                 chosen = choose_format(sample, config, formats, file)
-                read = (result for result, _ in outcomes(file, config, chosen) if not isinstance(result, InputError))
-                return chosen.name, list(islice(read, SAMPLE_ROWS))
+                first = (example_of(part, chosen) for part in islice(parts_of(file, config, chosen), SAMPLE_ROWS))
+                return chosen.name, [example for example in first if not isinstance(example, InputError)]
     raise InputError("there is no row that can be read", where=data, remedy="give files with examples")
