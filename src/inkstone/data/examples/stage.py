@@ -54,8 +54,8 @@ def examples(config: ExamplesStageConfig, inputs: Mapping[str, Path], out: Path)
     card = output.card(gathered)
     write_json(out / "card.json", card)
     for reason, count in card["dropped"].items():
-        say(f"examples: {count:,} dropped: {reason}")
-    return {"format": chosen.name, **card["splits"], **{f"dropped: {k}": n for k, n in card["dropped"].items()}}
+        say(f"examples: {count:,} {reason}")
+    return {"format": chosen.name, **card["splits"], **card["dropped"]}
 
 
 def _gather(source: SourceConfig, number: int) -> Gathered:
