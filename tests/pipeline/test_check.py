@@ -140,7 +140,8 @@ def test_columns_are_named_on_the_command_line(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "train.tsv").write_text("Good ink.\tgut\n壞墨。\tbad\nWet ink.\tgut\nDry.\tbad\n", "utf-8")
-    options = ("--method", "classify", "--columns.text", "0", "--columns.label", "1")
+    options = ["--method", "classify", "--columns.text", "0", "--columns.label", "1", "--header=false"]
+    options += ["--valid-fraction", "0"]
     _, report = check(tmp_path / "train.tsv", models / "encoder", capsys, *options)
     assert report["splits"]["train"]["labels"] == {"gut": 2, "bad": 2}
 

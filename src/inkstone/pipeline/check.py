@@ -18,6 +18,10 @@ def command(
     method: str | None = None,
     format: str = "auto",  # noqa: A002
     columns: dict[str, int | str] | None = None,
+    header: bool | None = None,
+    quotes: bool | None = None,
+    encoding: str | None = None,
+    valid_fraction: float | None = None,
     max_length: int | None = None,
     truncate: bool = False,
     teacher: Path | None = None,
@@ -33,6 +37,10 @@ def command(
         method: The stage's method; by default the one that the stage would take.
         format: Format of the examples; by default judged from the columns.
         columns: Our column and the file's: --columns.source en --columns.target zh.
+        header: Whether tables begin with a row of names (--header=false); judged from the first rows by default.
+        quotes: Whether double quotes enclose cells; by default in CSV, not in TSV.
+        encoding: Character encoding of text files; detected by default.
+        valid_fraction: Share held out for validation where the data have no file for it; by default the stage's.
         max_length: Tokens of an example; by default the model's context.
         truncate: Count examples that are longer as cut; without it they are errors.
         teacher: Folder of the teacher (with --for distill).
@@ -45,8 +53,16 @@ def command(
     from inkstone.train.method import method_for
     from inkstone.train.teach import open_lesson
 
+    reading = {
+        "format": format,
+        "columns": columns,
+        "header": header,
+        "quotes": quotes,
+        "encoding": encoding,
+        "valid_fraction": valid_fraction,
+    }
     settings = {
-        "examples": {"format": format, "columns": columns or {}},
+        "examples": {name: value for name, value in reading.items() if value is not None},
         "max_length": max_length,
         "truncate": truncate,
         "device": "cpu",

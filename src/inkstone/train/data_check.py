@@ -1,5 +1,6 @@
 """The data check as training sees it: what a method makes of the examples, and whether it may begin."""
 
+import shlex
 from typing import Any
 
 from inkstone.checkpoint.save import stop_ids
@@ -72,13 +73,15 @@ def render(lesson: Lesson, encoding: object) -> list[Part]:
 
 def _command(method: Method[Any], lesson: Lesson) -> str:
     """The command line that shows everything that was found."""
-    config = lesson.config
-    parts = ["inkstone check", str(lesson.inputs["data"]), f"--model {lesson.inputs['model']} --for {method.stage}"]
+    config, examples = lesson.config, lesson.config.examples
+    parts = ["inkstone", "check", str(lesson.inputs["data"]), "--model", str(lesson.inputs["model"])]
+    parts += ["--for", method.stage]
     if method.stage != "distill":
-        parts.append(f"--method {method.name}")
-    if config.examples.format != "auto":
-        parts.append(f"--format {config.examples.format}")
-    parts += [f"--columns.{ours} {theirs}" for ours, theirs in config.examples.columns.items()]
+        parts += ["--method", method.name]
+    for name, value in examples.model_dump(exclude_defaults=True, exclude={"columns"}).items():
+        parts.append(f"--{name.replace('_', '-')}={str(value).lower() if isinstance(value, bool) else value}")
+    for ours, theirs in examples.columns.items():
+        parts += [f"--columns.{ours}", str(theirs)]
     if config.max_length is not None:
-        parts.append(f"--max-length {config.max_length}")
-    return " ".join([*parts, *(["--truncate"] if config.truncate else [])])
+        parts += ["--max-length", str(config.max_length)]
+    return shlex.join([*parts, *(["--truncate"] if config.truncate else [])])
