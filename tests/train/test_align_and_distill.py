@@ -1,6 +1,7 @@
 """The stages `align` and `distill`, from files to a folder, whole and interrupted."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from inkstone.nn.heads import HeadedModel
 from inkstone.tasks.classify import classify
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.config_distill import DistillConfig
+from inkstone.train.config_teach import TeachConfig
 from inkstone.train.loop import Loop
 from inkstone.train.metrics import read_metrics
+from inkstone.train.objectives.preference_config import PreferenceConfig
 from inkstone.train.stages import align, distill
 from tests.tiny_models import randomized, tiny_model
 from tests.train.objectives.lessons import chat_tokenizer
@@ -190,3 +193,12 @@ def test_a_teacher_with_another_vocabulary_is_refused(model_folder: Path, tmp_pa
     of_head(tmp_path, "classes")
     with pytest.raises(InputError, match="teacher: student and teacher have different vocabularies"):
         distilled(model_folder, tmp_path / "given", chats(tmp_path), tmp_path / "run")
+
+
+def test_the_guides_list_every_setting(root: Path) -> None:
+    own = [name for name in DistillConfig.model_fields if name not in TeachConfig.model_fields]
+    for guide, settings in (("align", list(PreferenceConfig.model_fields)), ("distill", own)):
+        text = (root / f"docs/guides/{guide}.md").read_text("utf-8")
+        table = text.partition("| setting |")[2].partition("\n\n")[0]
+        rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*)", table, re.MULTILINE)
+        assert [name for row in rows for name in re.findall(r"\w+", row)] == settings
