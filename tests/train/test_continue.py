@@ -24,6 +24,11 @@ FIXED: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inkstone.train.metrics.plot_losses", lambda out: None)
+
+
 @pytest.fixture
 def inputs(corpus_folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
     return {"corpus": corpus_folder, "tokenizer": tokenizer_folder}

@@ -75,8 +75,8 @@ class ReplayText:
     """
 
     def __init__(self, path: Path, model: Model, tokenizer: Tokenizer, folder: Path, seed: int) -> None:
-        learning_config(model, tokenizer, _LONGEST, seed)
         self._model, self._tokenizer, self._seed = model, tokenizer, seed
+        self._config(_LONGEST)  # can it?
         train, valid = (Corpus(path).texts("train"), Corpus(path).texts("valid")) if path.is_dir() else _halves(path)
         self._train = tokenize(train, tokenizer, folder / "train")
         self._valid = tokenize(valid, tokenizer, folder / "valid")
@@ -117,10 +117,12 @@ class ReplayText:
         return learning.objective, examples.batch(0, count)
 
     def _sequences(self, store: TokenStore, length: int) -> "tuple[Learning, Examples[Any]]":
-        context: int = self._model.context  # type: ignore[assignment]
-        length = min(length, context, store.num_tokens)
-        learning = learning_of(learning_config(self._model, self._tokenizer, length, self._seed), self._tokenizer)
+        learning = learning_of(self._config(min(length, store.num_tokens)), self._tokenizer)
         return learning, learning.examples(PackedSequences(store, learning.length, self._seed))
+
+    def _config(self, length: int) -> PretrainConfig:
+        context: int = getattr(self._model, "context", length)
+        return learning_config(self._model, self._tokenizer, min(length, context), self._seed)
 
 
 def learning_config(model: Model, tokenizer: Tokenizer, length: int, seed: int) -> PretrainConfig:
