@@ -31,7 +31,7 @@ def estimate(config: ExamplesStageConfig, inputs: Mapping[str, Path]) -> dict[st
         for source in config.sources
     ]
     total = sum(path.stat().st_size for path in source_files(config.model_copy(update={"sources": tuple(here)})))
-    return {"source_bytes": total, "disk_bytes": 2 * total, "memory_bytes": 300_000_000 + 12 * total}
+    return {"source_bytes": total, "disk_bytes": int(1.3 * total), "memory_bytes": 60_000_000 + 12 * total}
 
 
 @stage("examples", sources=source_files, plan=estimate)
