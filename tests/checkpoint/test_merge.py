@@ -12,7 +12,7 @@ from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.checkpoint.adapters import ADAPTER_WEIGHTS, load_adapter, save_adapter
 from inkstone.checkpoint.merge_stage import MergeConfig, merge
 from inkstone.cli import main
-from inkstone.core.errors import CheckpointError
+from inkstone.core.errors import CheckpointError, ConfigError
 from inkstone.core.stage import execute
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
@@ -73,3 +73,34 @@ def test_values_that_are_not_finite_are_not_called_done(folders: dict[str, Path]
     with pytest.raises(CheckpointError, match=r"(?s)differs .* by nan.*not finite"):
         execute(merge, MergeConfig(), folders, tmp_path / "merged")
     assert not (tmp_path / "merged/manifest.json").exists()
+
+
+def test_several_adapters_are_combined_by_their_weights(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    save_checkpoint(base, tiny_model(), tiny_tokenizer())
+    expected = {name: value.double() for name, value in load_file(base / "model.safetensors").items()}
+    weights = {"first": 0.75, "second": 0.5, "third": -1.0}
+    for seed, (folder, weight) in enumerate(weights.items()):
+        names = ("q_proj", "up_proj") if folder == "first" else ("q_proj", "down_proj")
+        adapter = add_adapter(load_model(base, "cpu"), LoRAConfig(r=4, lora_alpha=6, target_modules=names))
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in adapter.parameters().values():
+            parameter.data.normal_(std=0.3, generator=generator)
+        save_adapter(tmp_path / folder, adapter, base=base)
+        parts = {name: value.double() for name, value in adapter.parameters().items()}
+        for target in adapter.targets:
+            update = parts[f"{target}.lora_B.weight"] @ parts[f"{target}.lora_A.weight"] * 6 / 4
+            expected[f"{target}.weight"] += weight * update.detach()
+    others = {str(tmp_path / name): weights[name] for name in ("second", "third")}
+    inputs = {"model": base, "adapter": tmp_path / "first"}
+    execute(merge, MergeConfig(weight=0.75, others=others), inputs, tmp_path / "merged")
+    found = load_file(tmp_path / "merged" / "model.safetensors")
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name].double(), value, rtol=0, atol=1e-5)
+    card = (tmp_path / "merged" / "README.md").read_text("utf-8")
+    assert "0.75 · first + 0.5 · second + -1 · third" in card
+
+
+def test_what_is_more_than_an_update_cannot_be_weighed(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not only updates"):
+        execute(merge, MergeConfig(weight=0.5), folders, tmp_path / "merged")
