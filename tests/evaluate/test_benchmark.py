@@ -341,5 +341,28 @@ def test_long_texts_are_an_error_or_counted(
     data = write_rows(tmp_path / "data" / "test.jsonl", [{"text": "ink " * 200, "label": "good"}])
     with pytest.raises(InputError, match="longer than 64 tokens"):
         run({"split": "all"}, tmp_path / "out", model=classifier, data=data)
-    run({"split": "all", "truncate": True}, tmp_path / "cut", model=classifier, data=data)
+    _, report, page, _ = run({"split": "all", "truncate": True}, tmp_path / "cut", model=classifier, data=data)
     assert "1 of 1 texts were cut to 64 tokens" in capsys.readouterr().err
+    assert report["facts"]["notes"] == ["1 of 1 texts were cut to 64 tokens"]
+    assert report["facts"]["notes"][0] in page
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "ink " * 100, "chosen": "wet", "rejected": "dry"},
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "墨" * 100}]},
+    ],
+)
+def test_long_conversations_likewise(row: Mapping[str, Any], decoder: Path, tmp_path: Path) -> None:
+    data = write_rows(
+        tmp_path / "data" / "test.jsonl", [CHATS[0] if "messages" in row else {**row, "prompt": "ink"}, row]
+    )
+    with pytest.raises(InputError, match=r"test\.jsonl:2: \d+ tokens.* the model reads 64"):
+        run({}, tmp_path / "out", model=decoder, data=data)
+    _, report, _, rows = run({"truncate": True}, tmp_path / "cut", model=decoder, data=data)
+    assert "were cut to 64 tokens" in report["facts"]["notes"][0]
+    if "messages" in row:
+        assert 0 < rows[1]["prediction"]["num_tokens"] < 64
+    else:
+        assert rows[1]["prediction"]["total"] != rows[0]["prediction"]["total"]

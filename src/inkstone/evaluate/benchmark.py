@@ -37,11 +37,12 @@ def benchmark(config: BenchmarkConfig, inputs: Mapping[str, Path], out: Path) ->
     subject = _load(inputs[MODEL], config)
     material = _material(config, subject, inputs["data"])
     task, examples = material.task, material.examples
+    notes: list[str] = []
     began = time.perf_counter()
-    predictions: dict[str, Sequence[Any]] = {MODEL: _predict(task, subject, examples)}
+    predictions: dict[str, Sequence[Any]] = {MODEL: _predict(task, subject, examples, notes)}
     seconds = time.perf_counter() - began
     if COMPARE in inputs:
-        predictions[COMPARE] = _predict(task, _load_other(task, inputs[COMPARE], config), examples)
+        predictions[COMPARE] = _predict(task, _load_other(task, inputs[COMPARE], config), examples, notes)
         predictions[MODEL] = task.beside(predictions[MODEL], predictions[COMPARE])
     metrics = _metrics(config, material, beside_another=COMPARE in inputs)
     baselines, left_out = _baselines(config, material)
@@ -63,6 +64,7 @@ def benchmark(config: BenchmarkConfig, inputs: Mapping[str, Path], out: Path) ->
         seed=config.seed,
         seconds=round(seconds, 2),
         left_out=left_out,
+        notes=notes,
     )
     titles = {each.name: each.title for each in baselines}
     details = task.details(references, predictions[MODEL])
@@ -204,14 +206,17 @@ def _chosen(names: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for name in names for each in stand_for.get(name, (name,))))
 
 
-def _predict(task: "BenchmarkTask[Any]", subject: "Subject", examples: Sequence[Example]) -> list[Any]:
-    """The model's predictions; what was cut is said, and kept in the log."""
+def _predict(
+    task: "BenchmarkTask[Any]", subject: "Subject", examples: Sequence[Example], notes: list[str]
+) -> list[Any]:
+    """The model's predictions; what was cut is said, and added to `notes`."""
     say(f"{task.name}: {len(examples):,} examples")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         predictions = task.predict(subject, examples)
     for warning in caught:
         say(f"note: {warning.message}")
+        notes.append(str(warning.message))
     return predictions
 
 

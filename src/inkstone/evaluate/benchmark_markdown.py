@@ -119,5 +119,6 @@ def _method(report: Json) -> str:
     signed = [(name, metric["signature"]) for name, metric in report["metrics"].items() if "signature" in metric]
     lines += [f"{name}: `{signature}`" for name, signature in signed]
     lines += [f"Left out: {name}, {why}." for name, why in facts["left_out"].items()]
+    lines += [f"Note: {note}." for note in facts["notes"]]
     lines.append(f"The model took {facts['seconds']:.1f} s.")
     return "\n\n".join(lines)

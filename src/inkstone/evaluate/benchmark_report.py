@@ -34,6 +34,8 @@ class Facts:
     """That the model took."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Baselines that could not be computed, and why."""
+    notes: Sequence[str] = ()
+    """What was cut, say, in running the models."""
 
 
 def build_report(

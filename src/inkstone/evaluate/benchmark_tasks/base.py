@@ -1,5 +1,6 @@
 """What a task is, as the stage `benchmark` sees it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -11,6 +12,12 @@ from inkstone.nn.models.base import Model
 from inkstone.tokenizer import Tokenizer
 
 X = TypeVar("X", bound=Example)
+
+
+def warn_of_cut(num_cut: int, num_all: int, length: int) -> None:
+    """Say how many examples do not count whole; the stage keeps it in its report."""
+    if num_cut:
+        warnings.warn(f"{num_cut:,} of {num_all:,} sequences were cut to {length:,} tokens", stacklevel=3)
 
 
 @dataclass(frozen=True)

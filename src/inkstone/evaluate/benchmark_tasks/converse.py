@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from inkstone.core.errors import InputError, located
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.examples.records import Chat, Completion
-from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject, warn_of_cut
 from inkstone.evaluate.benchmark_tasks.likelihoods import likelihoods
 from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.likelihood import Likelihood
@@ -32,10 +32,14 @@ class Converse(BenchmarkTask[Chat | Completion]):
         sequences, owners = [], []
         for number, example in enumerate(examples):
             for sequence in _encode(subject, example):
-                sequences.append(_fitting(sequence, subject, example.where))
+                _check_length(sequence, subject, example.where)
+                sequences.append(sequence)
                 owners.append(number)
+        context: int = subject.model.context
+        warn_of_cut(sum(each.length > context for each in sequences), len(sequences), context)
         results = [Likelihood(0.0, 0)] * len(examples)
-        for number, each in zip(owners, likelihoods(subject.model, sequences), strict=True):
+        cut = [cut_sequence(each, context) if each.length > context else each for each in sequences]
+        for number, each in zip(owners, likelihoods(subject.model, cut), strict=True):
             results[number] = Likelihood(results[number].nats + each.nats, results[number].num_tokens + each.num_tokens)
         return results
 
@@ -64,14 +68,11 @@ def _encode(subject: Subject, example: Chat | Completion) -> list[TokenSequence]
         return [TokenSequence.of(*each) for each in taught]
 
 
-def _fitting(sequence: TokenSequence, subject: Subject, where: str) -> TokenSequence:
+def _check_length(sequence: TokenSequence, subject: Subject, where: str) -> None:
     context: int = subject.model.context  # type: ignore[assignment]
-    if sequence.length <= context:
-        return sequence
-    if not subject.config.truncate:
+    if sequence.length > context and not subject.config.truncate:
         raise InputError(
             f"{sequence.length:,} tokens, and the model reads {context:,}",
             where=where,
             remedy="shorten it, or set truncate to measure the beginnings of such examples",
         )
-    return cut_sequence(sequence, context)

@@ -7,7 +7,7 @@ from inkstone.core.errors import InputError
 from inkstone.data.examples.answers import answer_ids_of
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.examples.records import Preference
-from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
+from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject, warn_of_cut
 from inkstone.evaluate.benchmark_tasks.likelihoods import likelihoods
 from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.likelihood import Likelihood
@@ -31,9 +31,14 @@ class Prefer(BenchmarkTask[Preference]):
 
     def predict(self, subject: Subject, examples: Sequence[Preference]) -> list[Margin]:
         """By how much each chosen answer is preferred."""
-        sequences = [
-            _encode(subject, example, answer) for example in examples for answer in (example.chosen, example.rejected)
+        whole = [
+            (_encode(subject, example, answer), example.where)
+            for example in examples
+            for answer in (example.chosen, example.rejected)
         ]
+        context: int = subject.model.context  # type: ignore[assignment]
+        sequences = [_fitting(sequence, subject, where) for sequence, where in whole]
+        warn_of_cut(sum(sequence.length > context for sequence, _ in whole), len(whole), context)
         if isinstance(subject.model, HeadedModel):
             rewards = _rewards(subject, sequences)
             return [Margin(chosen - rejected, chosen - rejected) for chosen, rejected in _pairs(rewards)]
@@ -76,18 +81,21 @@ def _gives_rewards(model: Model) -> bool:
 def _encode(subject: Subject, example: Preference, answer: Any) -> TokenSequence:
     """A prompt and an answer, of which the answer counts."""
     prompt_ids, answer_ids = answer_ids_of(subject.tokenizer, example.prompt, answer, example.where)
-    sequence = TokenSequence.of(prompt_ids + answer_ids, [False] * len(prompt_ids) + [True] * len(answer_ids))
+    return TokenSequence.of(prompt_ids + answer_ids, [False] * len(prompt_ids) + [True] * len(answer_ids))
+
+
+def _fitting(sequence: TokenSequence, subject: Subject, where: str) -> TokenSequence:
+    """The sequence, without the beginning of its prompt where it is too long."""
     context: int = subject.model.context  # type: ignore[assignment]
     surplus = sequence.length - context
-    if surplus > 0 and subject.config.truncate:
-        sequence = cut_prompt(sequence, surplus)
-    if sequence.length > context:
+    fitting = cut_prompt(sequence, surplus) if surplus > 0 and subject.config.truncate else sequence
+    if fitting.length > context:
         raise InputError(
-            f"{sequence.length:,} tokens of prompt and answer, and the model reads {context:,}",
-            where=example.where,
+            f"{fitting.length:,} tokens of prompt and answer, and the model reads {context:,}",
+            where=where,
             remedy="shorten it or leave it out" if subject.config.truncate else "set truncate to cut such prompts",
         )
-    return sequence
+    return fitting
 
 
 def _rewards(subject: Subject, sequences: Sequence[TokenSequence]) -> list[float]:
