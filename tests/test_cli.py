@@ -19,7 +19,7 @@ from tests.pipeline.conftest import RECIPE
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["quickstart", "run", "plan", "runs", "lineage", "doctor", "generate", "show", "convert"]
-NAMES += ["collect", "prepare", "tokenizer", "pretrain", "evaluate", "check", "merge"]
+NAMES += ["collect", "prepare", "tokenizer", "pretrain", "evaluate", "check", "merge", "chat"]
 
 
 @pytest.fixture

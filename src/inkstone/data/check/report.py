@@ -49,9 +49,12 @@ class CheckedSplit(Generic[T]):
         """How long the encodings are before anything is cut; None where there are none."""
         return LengthSummary.of(self.lengths) if self.lengths else None
 
-    def add(self, example: Example, fitted: Sequence[Fitted[T]]) -> None:
-        """Take in an example and its encodings."""
+    def add(self, example: Example, fitted: Sequence[Fitted[T]] | None) -> None:
+        """Take in an example and its encodings, None where it is only looked at."""
         self.num_examples += 1
+        if fitted is None:
+            self.balance.add(example)
+            return
         if fitted:
             self.num_encoded_examples += 1
             self.balance.add(example, [each.encoding for each in fitted])
@@ -65,11 +68,6 @@ class CheckedSplit(Generic[T]):
             for stream in streams_of(part.encoding):
                 self.num_tokens += len(stream.ids)
                 self.num_trained_tokens += int(stream.trained.sum())
-
-    def add_unencoded(self, example: Example) -> None:
-        """Take in an example that is only looked at."""
-        self.num_examples += 1
-        self.balance.add(example)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
