@@ -15,6 +15,7 @@ from inkstone.core.errors import InputError
 from inkstone.core.stage import StageResult, execute
 from inkstone.nn.heads import HeadedModel
 from inkstone.tasks.classify import classify
+from inkstone.train import metrics
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.config_distill import DistillConfig
 from inkstone.train.config_teach import TeachConfig
@@ -62,6 +63,12 @@ def preferences(folder: Path) -> Path:
     _write(folder / "valid.jsonl", rows[:4])
     _write(folder / "train.jsonl", rows[4:])
     return folder
+
+
+@pytest.fixture(autouse=True)
+def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take most of the time of a tiny run."""
+    monkeypatch.setattr(metrics, "plot_losses", lambda _: None)
 
 
 @pytest.fixture
