@@ -11,6 +11,8 @@ from inkstone.train.metrics import read_metrics
 from tests.train.kill import Job, Runner
 from tests.train.taught import METHODS, job_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:

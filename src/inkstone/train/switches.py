@@ -113,7 +113,7 @@ def quantize_base(model: Model, precision: Precision, kept: Sequence[str] = ()) 
             remedy="leave it out",
         )
     for name in names:
-        layer = modules[name]
+        layer = modules.pop(name)  # so that its weights are let go before the next are quantized
         model.set_submodule(name, QuantizedLinear.of(layer, precision))
 
 
