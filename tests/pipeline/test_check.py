@@ -140,8 +140,8 @@ def test_columns_are_named_on_the_command_line(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "train.tsv").write_text("Good ink.\tgut\n壞墨。\tbad\nWet ink.\tgut\nDry.\tbad\n", "utf-8")
-    options = ["--method", "classify", "--columns.text", "0", "--columns.label", "1", "--header=false"]
-    options += ["--valid-fraction", "0"]
+    options = ["--method", "classify", "--columns.text", "0", "--columns.label", "1"]
+    options += ["--set", "examples.header=false", "--set", "examples.valid_fraction=0"]
     _, report = check(tmp_path / "train.tsv", models / "encoder", capsys, *options)
     assert report["splits"]["train"]["labels"] == {"gut": 2, "bad": 2}
 
@@ -159,3 +159,13 @@ def test_what_cannot_be_taught_at_all_is_one_clear_error(
     code, report = check(tmp_path / "train.jsonl", models / "encoder", capsys, "--method", "classify")
     assert code == 2
     assert {fault for fault, _ in found(report)} >= {"malformed row", "cannot be taught"}
+
+
+def test_what_a_stage_needs_must_be_given(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    CHAT.write(tmp_path / "data", planted=False)
+    command = ["check", str(tmp_path / "data"), "--model", str(models / "decoder"), "--for", "distill"]
+    assert main(command) == 2
+    assert "the stage distill needs a teacher\n  remedy: give --teacher FOLDER" in capsys.readouterr().err
+    assert main([*command, "--teacher", str(models / "decoder"), "--examples", "0"]) == 0
+    assert main([*command, "--set", "tempretaure=2", "--teacher", "x"]) == 2
+    assert "did you mean 'temperature'?" in capsys.readouterr().err

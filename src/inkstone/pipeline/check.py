@@ -1,10 +1,16 @@
 """`inkstone check`: what is wrong with examples, and what exactly would be learned from them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from inkstone.core.config import parse_config
+from inkstone.core.errors import ConfigError
+from inkstone.core.registry import lookup
+from inkstone.core.stage import Stage
+from inkstone.pipeline.recipe import set_value
 from inkstone.pipeline.show import print_json
 from inkstone.pipeline.show_check import print_report
 
@@ -18,13 +24,11 @@ def command(
     method: str | None = None,
     format: str = "auto",  # noqa: A002
     columns: dict[str, int | str] | None = None,
-    header: bool | None = None,
-    quotes: bool | None = None,
-    encoding: str | None = None,
-    valid_fraction: float | None = None,
     max_length: int | None = None,
     truncate: bool = False,
+    set_: Sequence[str] = (),
     teacher: Path | None = None,
+    reward: Path | None = None,
     examples: int = 1,
     json: bool = False,
 ) -> int:
@@ -37,39 +41,34 @@ def command(
         method: The stage's method; by default the one that the stage would take.
         format: Format of the examples; by default judged from the columns.
         columns: Our column and the file's: --columns.source en --columns.target zh.
-        header: Whether tables begin with a row of names (--header=false); judged from the first rows by default.
-        quotes: Whether double quotes enclose cells; by default in CSV, not in TSV.
-        encoding: Character encoding of text files; detected by default.
-        valid_fraction: Share held out for validation where the data have no file for it; by default the stage's.
         max_length: Tokens of an example; by default the model's context.
         truncate: Count examples that are longer as cut; without it they are errors.
+        set_: Any other setting of the stage: key=value, the value in YAML, such as examples.header=false or
+            rl.max_new_tokens=64; may be repeated.
         teacher: Folder of the teacher (with --for distill).
+        reward: Folder of the reward model (with --for align), if any.
         examples: How many examples to show token by token.
         json: Print the report as JSON, with all places of all faults.
     """
-    from inkstone.core.config import parse_config
-    from inkstone.core.registry import lookup
     from inkstone.train.data_check import check_lesson, render
     from inkstone.train.method import method_for
     from inkstone.train.teach import open_lesson
 
-    reading = {
-        "format": format,
-        "columns": columns,
-        "header": header,
-        "quotes": quotes,
-        "encoding": encoding,
-        "valid_fraction": valid_fraction,
-    }
-    settings = {
-        "examples": {name: value for name, value in reading.items() if value is not None},
+    settings: dict[str, Any] = {
+        "examples": {"format": format, "columns": columns or {}},
         "max_length": max_length,
         "truncate": truncate,
         "device": "cpu",
         **({} if method is None else {"method": method}),
     }
-    config = parse_config(lookup("stages", for_).config, settings, where="inkstone check")
-    inputs = {"model": model, "data": data, **({} if teacher is None else {"teacher": teacher})}
+    for override in set_:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise ConfigError("not of the form key=value", where=f"--set {override}", remedy="such as rl.group_size=4")
+        set_value(settings, key, value, f"--set {override}")
+    stage: Stage[Any] = lookup("stages", for_)
+    config = parse_config(stage.config, settings, where="inkstone check")
+    inputs = _inputs(stage, {"model": model, "data": data, "teacher": teacher, "reward": reward})
     chosen = method_for(for_, config, inputs)
     lesson, examples_read = open_lesson(chosen, config, inputs, Path())
     report = check_lesson(chosen, lesson, examples_read)
@@ -79,3 +78,17 @@ def command(
         shown = [(render(lesson, encoding), where) for encoding, where in report.first("train", examples)]
         print_report(report, f"{data} for {for_} by {chosen.name}, at most {report.max_length:,} tokens", shown)
     return 2 if report.num_errors else 0
+
+
+def _inputs(stage: Stage[Any], folders: Mapping[str, Path | None]) -> dict[str, Path]:
+    """The folders that are given.
+
+    Raises:
+        ConfigError: one that the stage needs is not.
+    """
+    given = {name: folder for name, folder in folders.items() if folder is not None}
+    for name in stage.inputs:
+        if name not in given:
+            cause = f"the stage {stage.name} needs a {name}"
+            raise ConfigError(cause, where="inkstone check", remedy=f"give --{name} FOLDER")
+    return given

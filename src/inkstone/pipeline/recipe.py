@@ -200,11 +200,21 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     elif last not in ("name", "seed", "description"):
         others = ", ".join(["seed", "name", *variables])
         raise ConfigError(f"unknown key {last!r}", where=where, remedy=f"use stage.key=value, or one of: {others}")
+    set_value(target, key, value, where)
+
+
+def set_value(settings: dict[str, Any], key: str, value: str, where: str) -> None:
+    """Set a key, dotted where it lies deeper, to a value in YAML.
+
+    Raises:
+        ConfigError: malformed YAML, or there can be no such key.
+    """
+    *parents, last = key.split(".")
     for parent in parents:
-        target = target.setdefault(parent, {})
-        if not isinstance(target, dict):
+        settings = settings.setdefault(parent, {})
+        if not isinstance(settings, dict):
             raise ConfigError(f"{parent!r} has no keys below it", where=where, remedy="set it as a whole")
-    target[last] = _parse_yaml(value, where)
+    settings[last] = _parse_yaml(value, where)
 
 
 def _parse_step(file: RecipeFile, name: str, path: Path) -> Step:

@@ -1,6 +1,8 @@
 """The data check as training sees it: what a method makes of the examples, and whether it may begin."""
 
+import json
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from inkstone.checkpoint.save import stop_ids
@@ -12,6 +14,7 @@ from inkstone.data.check.faults import UNTEACHABLE, found_in
 from inkstone.data.check.streams import Part, marked, rendered
 from inkstone.data.examples.read import ExampleSet
 from inkstone.nn.heads import HeadedModel
+from inkstone.train.config_teach import TeachConfig
 from inkstone.train.method import Lesson, Method
 
 DATA_CHECK = "data_check.json"
@@ -78,10 +81,26 @@ def _command(method: Method[Any], lesson: Lesson) -> str:
     parts += ["--for", method.stage]
     if method.stage != "distill":
         parts += ["--method", method.name]
-    for name, value in examples.model_dump(exclude_defaults=True, exclude={"columns"}).items():
-        parts.append(f"--{name.replace('_', '-')}={str(value).lower() if isinstance(value, bool) else value}")
+    if examples.format != "auto":
+        parts += ["--format", examples.format]
     for ours, theirs in examples.columns.items():
         parts += [f"--columns.{ours}", str(theirs)]
     if config.max_length is not None:
         parts += ["--max-length", str(config.max_length)]
+    for name in lesson.inputs.keys() & {"teacher", "reward"}:
+        parts += [f"--{name}", str(lesson.inputs[name])]
+    for key, value in _own_settings(config):
+        parts += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
     return shlex.join([*parts, *(["--truncate"] if config.truncate else [])])
+
+
+def _own_settings(config: TeachConfig) -> Iterator[tuple[str, Any]]:
+    """The settings that no flag of the command has, of reading and of this stage only, by dotted key."""
+    reading = config.examples.model_dump(mode="json", exclude_defaults=True, exclude={"format", "columns"})
+    shared = {*TeachConfig.model_fields, "method"}
+    own = config.model_dump(mode="json", exclude_defaults=True, exclude=shared)
+    for name, value in {"examples": reading, **own}.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{key}", setting) for key, setting in value.items())
+        else:
+            yield name, value

@@ -50,7 +50,7 @@ def view_of(example: Example) -> View:
             texts, answer, name = [Text("text", example.text)], "", "text"
         case Chat():
             said = [turn for turn in example.messages if turn["role"] == "assistant"]
-            texts, answer, name = _turns("", example.messages), conversation_text(said), "answer"
+            texts, answer, name = _turns("", example.messages), "\n".join(map(_said, said)), "answer"
         case Completion():
             texts = [Text("prompt", example.prompt), Text("completion", example.completion)]
             answer, name = example.completion, "completion"
@@ -97,6 +97,10 @@ def _turns(prefix: str, turns: Sequence[Turn]) -> list[Text]:
 
 
 def _line(turn: Turn) -> str:
+    return f"{turn['role']}: {_said(turn)}"
+
+
+def _said(turn: Turn) -> str:
     calls = turn.get("tool_calls")
     called = json.dumps(calls, sort_keys=True, ensure_ascii=False, default=str) if calls else ""
-    return f"{turn['role']}: {turn['content']}{called}"
+    return f"{turn['content']}{called}"
