@@ -37,7 +37,14 @@ def taught(arch: str, folder: Path, tokenizer: Tokenizer) -> LanguageModel:
     for split in ("train", "valid"):
         (folder / "data" / f"{split}.jsonl").write_text("\n".join(rows), "utf-8")
     settings = FinetuneConfig(
-        device="cpu", dtype="float32", steps=80, batch_size=4, learning_rate=1e-2, compile=False, eval_every=40
+        device="cpu",
+        dtype="float32",
+        steps=80,
+        batch_size=4,
+        learning_rate=1e-2,
+        compile=False,
+        eval_every=80,
+        checkpoint_every=80,
     )
     execute(finetune, settings, {"model": folder / "model", "data": folder / "data"}, folder / "taught")
     return inkstone.load(folder / "taught", device="cpu")

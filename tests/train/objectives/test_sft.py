@@ -17,11 +17,13 @@ from inkstone.data.examples.records import Chat, Completion, Example
 from inkstone.nn.kernels import llama_block
 from inkstone.nn.layers.loss import IGNORED
 from inkstone.tasks.score import token_logprobs
+from inkstone.train.config import NewModelConfig
 from inkstone.train.config_finetune import FinetuneConfig
+from inkstone.train.learning import build_model
 from inkstone.train.objectives.log_probabilities import token_log_probabilities
 from inkstone.train.objectives.sft import CHAT, SupervisedFineTuning, cut_sequence
 from inkstone.train.stages import finetune
-from tests.tiny_models import tiny_model
+from tests.tiny_models import randomized, tiny_model
 from tests.train.objectives.lessons import (
     assert_same_step,
     chat_tokenizer,
@@ -103,6 +105,15 @@ def test_layout_changes_nothing(encoded: list[TokenSequence], tmp_path: Path, la
 
     lesson = lesson_of(config(label_smoothing=label_smoothing), tmp_path)
     layout_changes_nothing(PAIRS if label_smoothing else CHAT, lesson, encoded, lesson.model)
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "lstm", "mixtral"])
+def test_layout_changes_nothing_in_other_families(arch: str, encoded: list[TokenSequence], tmp_path: Path) -> None:
+    heads = {} if arch == "lstm" else {"num_attention_heads": 2}
+    shape = {"arch": arch, "hidden_size": 32, "num_hidden_layers": 2, **heads}
+    new = NewModelConfig(model=shape, context_length=64)  # type: ignore[arg-type]
+    model = randomized(build_model(new, chat_tokenizer()), spread=0.2)
+    layout_changes_nothing(CHAT, lesson_of(config(), tmp_path, model), encoded, model)
 
 
 @pytest.mark.skipif(llama_block.unavailable() is not None, reason="no fused block here")
@@ -188,7 +199,7 @@ def test_a_conversation_that_was_taught_is_held(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for split in ("train", "valid"):
         (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
-    settings = config(steps=60, batch_size=3, learning_rate=1e-2, compile=False)
+    settings = config(steps=60, batch_size=3, learning_rate=1e-2, compile=False, eval_every=60, checkpoint_every=60)
     inputs = {"model": tmp_path / "model", "data": tmp_path / "data"}
     result = execute(finetune, settings, inputs, tmp_path / "out")
     assert result.summary["valid_loss"] < 0.1

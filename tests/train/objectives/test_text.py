@@ -167,7 +167,15 @@ def test_texts_in_a_file_are_learned(arch: Arch, tmp_path: Path) -> None:
     rows = [json.dumps({"text": f"{number} {text}"}) for number in range(3) for text in TEXTS]
     (tmp_path / "texts.jsonl").write_text("\n".join(rows), "utf-8")
     settings = FinetuneConfig(
-        device="cpu", dtype="float32", steps=12, batch_size=4, learning_rate=3e-3, compile=False, log_every=1
+        device="cpu",
+        dtype="float32",
+        steps=12,
+        batch_size=4,
+        learning_rate=3e-3,
+        compile=False,
+        log_every=1,
+        eval_every=12,
+        checkpoint_every=12,
     )
     inputs = {"model": tmp_path / "model", "data": tmp_path / "texts.jsonl"}
     execute(finetune, settings, inputs, tmp_path / "out")
