@@ -104,7 +104,7 @@ def smoothed_cross_entropy(
         return loss_of(hidden_states, labels)
     parts: list[Tensor] = [
         checkpoint(loss_of, states, part, use_reentrant=False)
-        for states, part in zip(hidden_states.split(chunk), labels.split(chunk), strict=True)
+        for states, part in zip(torch.split(hidden_states, chunk), torch.split(labels, chunk), strict=True)
     ]
     return torch.stack(parts).sum()
 
