@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -303,3 +304,53 @@ def test_moved_run_is_whole(tmp_path: Path, documents: Path) -> None:
     shutil.copytree(tmp_path / "out", tmp_path / "copied")
     os.rename(tmp_path / "out", tmp_path / "renamed")
     assert verify_manifest(tmp_path / "copied").digest == verify_manifest(tmp_path / "renamed").digest
+
+
+longer = replace(copy, extends=lambda done, wanted: wanted.text.startswith(done.text) and done.seed == wanted.seed)
+
+
+def test_finished_work_that_a_stage_extends_goes_on_in_place(documents: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    execute(longer, CopyConfig(text="ab"), {"documents": documents}, out)
+    wanted = CopyConfig(text="abc")
+    assert has_unfinished_work(longer, wanted, {"documents": documents}, out)
+    assert not has_unfinished_work(copy, wanted, {"documents": documents}, out)
+    execute(longer, wanted, {"documents": documents}, out)
+    assert calls == ["fresh", "found earlier work"]
+    assert (out / "sub" / "copy.txt").read_text() == "abchello"
+    assert read_manifest(out).config["text"] == "abc"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("out")] == ["out"]
+    assert execute(longer, wanted, {"documents": documents}, out).skipped
+
+
+def test_begun_work_that_a_stage_extends_goes_on_in_place(documents: Path, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        execute(longer, CopyConfig(text="fails"), {"documents": documents}, tmp_path / "out")
+    execute(longer, CopyConfig(text="fails no more"), {"documents": documents}, tmp_path / "out")
+    assert calls == ["fresh", "found earlier work"]
+
+
+def test_killed_while_finished_work_is_taken_up_again_nothing_is_lost(
+    documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the mark of new work and the end of the old manifest."""
+    out = tmp_path / "out"
+    execute(longer, CopyConfig(text="ab"), {"documents": documents}, out)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        execute(longer, CopyConfig(text="abc"), {"documents": documents}, out)
+    monkeypatch.undo()
+    assert execute(longer, CopyConfig(text="ab"), {"documents": documents}, out).skipped
+    execute(longer, CopyConfig(text="abc"), {"documents": documents}, out)
+    assert calls == ["fresh", "found earlier work"]
+    assert not (out / "stage.json").exists()
+
+
+def test_another_input_or_version_is_not_extended(documents: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    execute(longer, CopyConfig(text="ab"), {"documents": documents}, out)
+    execute(replace(longer, version=3), CopyConfig(text="abc"), {"documents": documents}, out)
+    (documents / "a.txt").write_text("other")
+    execute(replace(longer, version=3), CopyConfig(text="abcd"), {"documents": documents}, out)
+    assert calls == ["fresh"] * 3
+    assert (tmp_path / "out.2").is_dir()
