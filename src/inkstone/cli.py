@@ -27,14 +27,22 @@ COMMANDS = {
         "runs": ("inkstone.pipeline.runs:command", "List runs with their results"),
         "lineage": ("inkstone.pipeline.lineage:command", "What made a folder, back to the sources"),
     },
-    "Stages": {
+    "From text": {
         "collect": ("inkstone.pipeline.stage_command:collect", "Files, folders and globs to documents"),
         "prepare": ("inkstone.pipeline.stage_command:prepare", "Documents to a clean, deduplicated, split corpus"),
-        "tokenizer": ("inkstone.pipeline.stage_command:tokenizer", "Train a tokenizer on a corpus"),
+        "tokenizer": ("inkstone.pipeline.stage_command:tokenizer", "Train a tokenizer on a corpus or on examples"),
         "pretrain": ("inkstone.pipeline.stage_command:pretrain", "Train a language model on a corpus"),
         "evaluate": ("inkstone.pipeline.stage_command:evaluate", "Loss and bits per byte beside two baselines"),
+    },
+    "Teach": {
+        "examples": ("inkstone.pipeline.stage_command:examples", "Files of any layout to examples, split and counted"),
         "check": ("inkstone.pipeline.check:command", "What is wrong with examples, and what is learned of them"),
-        "merge": ("inkstone.pipeline.stage_command:merge", "A model and its adapter to one model"),
+        "initialize": ("inkstone.pipeline.stage_command:initialize", "A model with initial weights"),
+        "finetune": ("inkstone.pipeline.stage_command:finetune", "Teach a model a job by examples of it"),
+        "align": ("inkstone.pipeline.stage_command:align", "Teach a model what is preferred or rewarded"),
+        "distill": ("inkstone.pipeline.stage_command:distill", "Teach a model to answer as a larger one does"),
+        "merge": ("inkstone.pipeline.stage_command:merge", "A model and its adapters to one model"),
+        "benchmark": ("inkstone.pipeline.stage_command:benchmark", "How well a model does its job, beside baselines"),
     },
     "Use": {
         "generate": ("inkstone.tasks.generate:command", "Let a model write"),

@@ -64,3 +64,22 @@ def test_errors_read_as_where_cause_remedy() -> None:
     assert str(InkstoneError("cause", where="file:3", remedy="do that")) == "file:3: cause\n  remedy: do that"
     assert str(InkstoneError("cause")) == "cause"
     assert [kind.exit_code for kind in (InkstoneError, ConfigError, DivergenceError, ResourceError)] == [2, 2, 3, 4]
+
+
+class Method(Config):
+    name: str = "muon"
+    rate: float = 0.1
+    decay: float = 0.0
+
+
+class Lesson(Config):
+    method: Method = Method(name="adamw", decay=0.5)
+
+
+def test_a_group_given_in_part_keeps_the_rest_of_the_fields_default() -> None:
+    lesson = parse_config(Lesson, {"method": {"rate": 0.2}}, where="run")
+    assert lesson.method == Method(name="adamw", rate=0.2, decay=0.5)
+    assert parse_config(Lesson, {"method": {"name": "sgd"}}, where="run").method.decay == 0.5
+    assert parse_config(Lesson, {"method": Method(rate=1)}, where="run").method.name == "muon"
+    with pytest.raises(ConfigError, match=r"method\.rat: unknown key"):
+        parse_config(Lesson, {"method": {"rat": 1}}, where="run")

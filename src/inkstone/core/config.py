@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from inkstone.core.errors import ConfigError
@@ -19,6 +19,19 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, protected_namespaces=()
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_groups(cls, data: Any) -> Any:
+        """Take the keys that a group of settings leaves out from the field's default, not from the group's class."""
+        if not isinstance(data, dict):
+            return data
+        defaults = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)}
+        return data | {
+            name: default.model_dump(exclude_unset=True) | data[name]
+            for name, default in defaults.items()
+            if isinstance(data.get(name), dict)
+        }
 
 
 C = TypeVar("C", bound=Config)

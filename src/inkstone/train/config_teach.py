@@ -56,6 +56,9 @@ class TeachConfig(LoopConfig):
     """Tokens of an example; by default the model's context."""
     truncate: bool = False
     """Cut examples that are longer, and say how many; without it they are an error."""
+    compile: bool = False
+    """Compile blocks that no kernel of this package computes. Examples have many lengths, each compiled anew: only for
+    long runs on few of them."""
     packing: bool = True
     """Put several short examples into one row (decoders); changes speed only."""
     padding_side: Literal["right", "left"] = "right"

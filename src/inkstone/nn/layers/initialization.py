@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -34,3 +34,45 @@ def init_normal(
             parameter.normal_(0.0, std * scale, generator=generator)
         else:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+
+
+@torch.no_grad()
+def attend_to_neighbors(
+    positions: Tensor, query: Tensor, key: Tensor, num_heads: int, std: float, generator: torch.Generator | None = None
+) -> None:
+    """Let each head of a first layer look at one near position from the start: the last, the next, two back and so on.
+
+    The position table becomes sines and cosines of frequencies spread evenly between 0 and π, of which a head reads
+    some and turns the query's by its offset: `q(p) · k(r) = Σ cos(ω_i (p + offset - r))`, which is largest at
+    `r = p + offset` and near 0 elsewhere. Without it a small encoder takes millions of tokens to find out that a hidden
+    token depends on those beside it (see LOG.md). All of it is trained on like any other weight.
+
+    Args:
+        positions: (T, C), the position table; C even.
+        query: (C, C), the first layer's.
+        key: (C, C), likewise.
+        num_heads: attention heads.
+        std: standard deviation of the position table, as of the other embeddings.
+        generator: draws the frequencies that each head reads.
+    """
+    half = positions.shape[1] // 2
+    frequencies = (torch.arange(half) + 0.5) * (math.pi / half)
+    angles = torch.outer(torch.arange(positions.shape[0], dtype=torch.float32), frequencies)
+    positions.copy_(torch.cat((angles.sin(), angles.cos()), dim=1) * std * math.sqrt(2))
+    head_dim = positions.shape[1] // num_heads
+    query.zero_()
+    key.zero_()
+    for head in range(num_heads):
+        columns = torch.randperm(half, generator=generator)[: head_dim // 2]
+        distance = head // 2 + 1
+        turn = frequencies[columns] * (distance if head % 2 else -distance)
+        sines = head * head_dim + torch.arange(len(columns))
+        cosines = sines + len(columns)
+        query[sines, columns] = query[cosines, half + columns] = _SHARPNESS * turn.cos()
+        query[sines, half + columns] = _SHARPNESS * turn.sin()
+        query[cosines, columns] = -_SHARPNESS * turn.sin()
+        key[sines, columns] = key[cosines, half + columns] = 1.0
+
+
+_SHARPNESS = 2.0
+"""Makes the softmax prefer one position although words make up most of what it reads."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inkstone.nn.layers.activation import activation
-from inkstone.nn.layers.initialization import init_normal
+from inkstone.nn.layers.initialization import attend_to_neighbors, init_normal
 from inkstone.nn.models.base import Encoder
 from inkstone.nn.models.bert import BertConfig, BertModel
 
@@ -30,8 +30,17 @@ class MaskedLM(Encoder):
         """Hidden states (..., C) → logits (..., V) in the weights' dtype."""
 
     def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights: see `init_normal`."""
+        """Draw initial weights: see `init_normal`, and for the first layer's attention `attend_to_neighbors`."""
         init_normal(self, self.config.initializer_range, generator)
+        first = self.backbone.get_submodule("encoder.layer.0.attention.self")
+        attend_to_neighbors(
+            self.backbone.get_parameter("embeddings.position_embeddings.weight"),
+            first.get_parameter("query.weight"),
+            first.get_parameter("key.weight"),
+            self.config.num_attention_heads,
+            self.config.initializer_range,
+            generator,
+        )
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
