@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from inkstone.nn.layers.embedding import sinusoids
+
 
 @torch.no_grad()
 def init_normal(
@@ -37,15 +39,14 @@ def init_normal(
 
 
 @torch.no_grad()
-def attend_to_neighbors(
-    positions: Tensor, query: Tensor, key: Tensor, num_heads: int, std: float, generator: torch.Generator | None = None
-) -> None:
-    """Let each head of a first layer look at one near position from the start: the last, the next, two back and so on.
+def attend_to_neighbors(positions: Tensor, query: Tensor, key: Tensor, num_heads: int, std: float) -> None:
+    """Let the heads of a first layer look around their own position from the start, each a little to one side.
 
-    The position table becomes sines and cosines of frequencies spread evenly between 0 and π, of which a head reads
-    some and turns the query's by its offset: `q(p) · k(r) = Σ cos(ω_i (p + offset - r))`, which is largest at
-    `r = p + offset` and near 0 elsewhere. Without it a small encoder takes millions of tokens to find out that a hidden
-    token depends on those beside it (see LOG.md). All of it is trained on like any other weight.
+    The position table becomes the sinusoids of Vaswani et al. 2017, of which a head reads the fastest and turns the
+    query's by its offset (the last position, the next, two back and so on):
+    `q(p) · k(r) = Σ cos(ω_i (p + offset - r))`, which falls slowly around `r = p + offset`. Without it a small encoder
+    takes millions of tokens to find out that a hidden token depends on those beside it (see LOG.md). All of it is
+    trained on like any other weight.
 
     Args:
         positions: (T, C), the position table; C even.
@@ -53,20 +54,19 @@ def attend_to_neighbors(
         key: (C, C), likewise.
         num_heads: attention heads.
         std: standard deviation of the position table, as of the other embeddings.
-        generator: draws the frequencies that each head reads.
     """
-    half = positions.shape[1] // 2
-    frequencies = (torch.arange(half) + 0.5) * (math.pi / half)
-    angles = torch.outer(torch.arange(positions.shape[0], dtype=torch.float32), frequencies)
-    positions.copy_(torch.cat((angles.sin(), angles.cos()), dim=1) * std * math.sqrt(2))
-    head_dim = positions.shape[1] // num_heads
+    num_channels = positions.shape[1]
+    half = num_channels // 2
+    positions.copy_(sinusoids(*positions.shape) * std * math.sqrt(2))
+    head_dim = num_channels // num_heads
+    columns = torch.arange(head_dim // 2)
+    frequencies = 10_000.0 ** (-columns / half)
     query.zero_()
     key.zero_()
     for head in range(num_heads):
-        columns = torch.randperm(half, generator=generator)[: head_dim // 2]
         distance = head // 2 + 1
-        turn = frequencies[columns] * (distance if head % 2 else -distance)
-        sines = head * head_dim + torch.arange(len(columns))
+        turn = frequencies * (distance if head % 2 else -distance)
+        sines = head * head_dim + columns
         cosines = sines + len(columns)
         query[sines, columns] = query[cosines, half + columns] = _SHARPNESS * turn.cos()
         query[sines, half + columns] = _SHARPNESS * turn.sin()
@@ -75,4 +75,4 @@ def attend_to_neighbors(
 
 
 _SHARPNESS = 2.0
-"""Makes the softmax prefer one position although words make up most of what it reads."""
+"""Makes the softmax prefer near positions although words make up most of what it reads."""

@@ -39,7 +39,6 @@ class MaskedLM(Encoder):
             first.get_parameter("key.weight"),
             self.config.num_attention_heads,
             self.config.initializer_range,
-            generator,
         )
 
     @property
