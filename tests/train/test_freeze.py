@@ -90,6 +90,7 @@ def test_frozen_weights_keep_every_bit(
     loop = tiny_loop(corpus_folder, tokenizer, tmp_path, optimizer={"name": optimizer})
     freeze(loop.model, FreezeConfig(blocks=1))
     frozen = {name: value.detach().clone() for name, value in loop.model.named_parameters() if not value.requires_grad}
+    (tmp_path / "frozen").mkdir()
     again = type(loop)(loop.model, loop.objective, loop.examples, loop.settings, tmp_path / "frozen", None)
     again.run()
     assert len(frozen) > 5

@@ -25,7 +25,7 @@ GENERAL = "".join(f"{number}: the stone is wet and the ink is black, 墨分五�
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inkstone.train.metrics.plot_losses", lambda out: None)
+    monkeypatch.setattr("inkstone.train.metrics.plot_losses", lambda *_: None)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inkstone.train.metrics.plot_losses", lambda out: None)
+    monkeypatch.setattr("inkstone.train.metrics.plot_losses", lambda *_: None)
 
 
 def run(job: Job, out: Path) -> dict[str, Any]:
