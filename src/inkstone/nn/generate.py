@@ -107,6 +107,10 @@ def generate_batch(
         log_probabilities: fill `Completion.log_probabilities`.
     """
     batch = _new_batch(model, prompts, params, stop_ids, decode, seeds, log_probabilities)
+    if decode is None:
+        while batch.running:
+            batch.step()
+        return batch.completions
     for _ in _pieces(batch, prompts, params, decode):
         pass
     return batch.completions

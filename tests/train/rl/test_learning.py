@@ -12,7 +12,7 @@ from inkstone.train.method import Method
 from inkstone.train.metrics import read_metrics
 from inkstone.train.rl.grpo import GRPO
 from inkstone.train.rl.ppo import PPO
-from inkstone.train.rl.samples import read_samples
+from inkstone.train.samples import read_samples
 from tests.train.rl.helpers import tiny_lesson, tiny_loop
 
 LETTERS = train_characters(["abcd甲乙丙丁=1234"])

@@ -1,44 +1,38 @@
-import os
-import signal
-import subprocess
-import sys
+"""Beside `tests.train.test_kill`: rounds of several steps, whose rollouts are in the checkpoints."""
+
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from inkstone.train.metrics import read_metrics
-from inkstone.train.rl.samples import read_samples
-from tests.train.rl.run_tiny import CHANGES, loop_of
+from inkstone.checkpoint import read_safetensors
+from inkstone.train.samples import read_samples
+from tests.train.kill import Runner
+from tests.train.taught import job_of
+
+pytestmark = pytest.mark.slow
+
+REWARDS = {"rewards": {"length": -1.0, "format": 1.0}, "format_pattern": "[a-z]*", "group_size": 3, "max_new_tokens": 6}
+RUNS: dict[str, dict[str, Any]] = {
+    "grpo": {"rl": REWARDS | {"updates_per_rollout": 3, "kl_coefficient": 0.1, "resample": 2, "overlong_tokens": 2}},
+    "ppo": {"rl": REWARDS | {"updates_per_rollout": 3}, "lora": {"r": 2, "lora_dropout": 0.3}},
+}
 
 
-@pytest.mark.parametrize(("method", "moment", "reached"), [("grpo", "step:7", 4), ("ppo", "checkpoint:2", 3)])
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with Runner() as runner:
+        yield runner
+
+
+@pytest.mark.parametrize("method", sorted(RUNS))
 def test_killed_in_the_middle_of_a_round_it_ends_with_the_same_bits(
-    tmp_path: Path, root: Path, method: str, moment: str, reached: int
+    method: str, runner: Runner, tmp_path: Path
 ) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    loop_of(method, whole).run()
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.train.rl.run_tiny", method, str(broken), moment],
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(root)},
-        cwd=root,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL
-    resumed = loop_of(method, broken)
-    assert resumed.state.step == reached
-    assert reached % CHANGES[method]["rl"]["updates_per_rollout"] != 0
-    resumed.run()
-
-    for name in ("model", "optimizer", "examples"):
-        path = Path("checkpoints", "last", f"{name}.safetensors")
-        assert (broken / path).read_bytes() == (whole / path).read_bytes(), name
-    assert timeless(broken) == timeless(whole)
-    assert read_samples(broken) == read_samples(whole)
-    assert len({row["reward"] for row in timeless(whole) if "reward" in row}) > 2
-
-
-def timeless(out: Path) -> list[dict[str, Any]]:
-    changing = ("time", "tokens_per_s", "of_peak", "memory_bytes")
-    return [{name: value for name, value in row.items() if name not in changing} for row in read_metrics(out)]
+    runner.survives(job_of(method, tmp_path, steps=8, **RUNS[method]), tmp_path)
+    last = read_safetensors(tmp_path / "whole" / "checkpoints" / "last" / "examples.safetensors")
+    assert "experiences.input_ids" in last  # step 8 is the second of three
+    samples = [read_samples(tmp_path / name) for name in ("whole", "broken")]
+    assert samples[0] == samples[1]
+    assert [row["step"] for row in samples[0]] == [1, 4, 7]

@@ -1,5 +1,6 @@
 """Finding the number that a text gives as its answer."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ def answer_of(text: str) -> str:
     return text.rpartition(_MARK)[2].strip().partition("\n")[0] if _MARK in text else text
 
 
+@functools.lru_cache(maxsize=4096)
 def last_number(text: str) -> Fraction | None:
     r"""The last number in a text, exactly; None where there is none.
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from inkstone.train.rl.groups import Groups, Sampler
 from inkstone.train.rl.policy import Layout, of_sequences, target_log_probabilities
 from inkstone.train.rl.prompts import Prompt
 from inkstone.train.rl.reference import Reference
-from inkstone.train.rl.samples import SampleLog
 
 
 class Rounds(ABC):
@@ -43,12 +43,13 @@ class Rounds(ABC):
         self._prompts, self.sampler = prompts, sampler
         self._reference = Reference(lesson) if config.kl_coefficient else None
         self._diagnosis = Diagnosis(config)
-        self._samples = SampleLog(lesson.out)
         self._round = -1
         self._num_drawn = 0
         """Prompts drawn so far."""
         self._experiences: list[Experience] = []
         self._metrics: dict[str, float] = {}
+        self._sample: dict[str, Any] | None = None
+        """Of a round that was just drawn."""
         self._used_up = True
 
     @abstractmethod
@@ -63,13 +64,15 @@ class Rounds(ABC):
         if number != self._round:
             groups = self._draw(size)
             self._experiences = self.with_advantages(groups, self._experiences_of(groups))
-            self._round = number
-            self._log_sample(step + 1, groups)
+            self._round, self._sample = number, self._sample_of(groups)
         return self._experiences
 
     def step_done(self, step: int, metrics: Mapping[str, float], log: MetricsLog) -> dict[str, float]:
-        """What the rollouts were like; a diagnosis, where something is wrong, is said and logged."""
+        """What the rollouts were like; one of each round is logged, and a diagnosis where something is wrong."""
         self._used_up = step % self.config.updates_per_rollout == 0
+        if self._sample is not None:
+            log.write_sample(step, **self._sample)
+            self._sample = None
         for text in self._diagnosis.after_step({**self._metrics, **metrics}):
             log.write(step, diagnosis=text)
         return self._metrics
@@ -138,18 +141,17 @@ class Rounds(ABC):
             for (_, each), sequence, known in zip(groups.pairs, sequences, reference, strict=True)
         ]
 
-    def _log_sample(self, step: int, groups: Groups) -> None:
+    def _sample_of(self, groups: Groups) -> dict[str, Any]:
         prompt, each = groups.pairs[0]
-        self._samples.write(
-            step,
-            prompt=self.lesson.tokenizer.decode(prompt.input_ids, skip_special_tokens=False),
-            completion=groups.texts[0][0],
-            answer=prompt.problem.answer,
-            reward=float(groups.rewards[0, 0]),
-            rewards={name: float(values[0, 0]) for name, values in groups.parts.items()},
-            tokens=len(each.token_ids),
-            finish_reason=each.finish_reason,
-        )
+        return {
+            "prompt": self.lesson.tokenizer.decode(prompt.input_ids, skip_special_tokens=False),
+            "completion": groups.texts[0][0],
+            "answer": prompt.problem.answer,
+            "reward": float(groups.rewards[0, 0]),
+            "rewards": {name: float(values[0, 0]) for name, values in groups.parts.items()},
+            "tokens": len(each.token_ids),
+            "finish_reason": each.finish_reason,
+        }
 
 
 def prompt_seed(seed: int, number: int) -> int:
