@@ -68,7 +68,7 @@ def preferences(folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take most of the time of a tiny run."""
-    monkeypatch.setattr(metrics, "plot_losses", lambda _: None)
+    monkeypatch.setattr(metrics, "plot_losses", lambda *_: None)
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ def test_other_settings_or_fewer_steps_begin_anew(inputs: dict[str, Path], tmp_p
         ({"steps": 10}, {"steps": 10, "patience": 5}, True),
         ({"steps": 10, "patience": 2}, {"steps": 20, "patience": 4}, True),
         ({"steps": 10}, {"steps": 20, "batch_size": 16}, False),
+        ({"steps": 10}, {"steps": 10, "trackers": ["wandb"], "sample_tokens": 8}, True),
     ],
 )
 def test_what_counts_as_going_on(done: dict[str, Any], wanted: dict[str, Any], expected: bool) -> None:

@@ -1,21 +1,24 @@
-"""Progress of long steps: a live bar on a terminal, plain lines elsewhere; always with rate and time left."""
+"""Progress of long steps: a live view on a terminal, plain lines elsewhere; always with rate and time left."""
 
 import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
     from rich.progress import Progress as RichProgress
 
 PLAIN_INTERVAL_S = 5.0
+VIEWS_PER_S = 2
+"""How often a `View` is drawn: seldom enough to cost a training loop next to nothing."""
 _RATE_WINDOW_S = 30.0
 _settings = {"quiet": False}
-_live: list["RichProgress"] = []
+_live: list["Console"] = []
 _logs: list[IO[str]] = []
 
 
@@ -30,7 +33,7 @@ def say(text: str) -> None:
     if _settings["quiet"]:
         return
     if _live:
-        _live[-1].console.print(text, markup=False, highlight=False)
+        _live[-1].print(text, markup=False, highlight=False)
     else:
         print(text, file=sys.stderr, flush=True)
 
@@ -90,19 +93,20 @@ class Bar:
 
     def line(self) -> str:
         """The state as one plain line."""
-        parts = [f"{self.label}: {self._count()}", _rate(self.rate, self.unit)]
+        parts = [f"{self.label}: {self.count()}", _rate(self.rate, self.unit)]
         if self.seconds_left is not None:
             parts.append(f"{duration(self.seconds_left)} left")
         return ", ".join([*parts, *self._field_texts()])
 
-    def _count(self) -> str:
+    def count(self) -> str:
+        """What is done, of what."""
         if self.total is None:
             return _amount(self.done, self.unit)
         percent = f" ({self.done / self.total:.0%})" if self.total else ""
         return f"{_number(self.done, self.unit)}/{_amount(self.total, self.unit)}{percent}"
 
     def _field_texts(self) -> list[str]:
-        return [f"{name.replace('_per_s', '/s')} {_value(value)}" for name, value in self.fields.items()]
+        return [f"{name.replace('_per_s', '/s')} {value_text(value)}" for name, value in self.fields.items()]
 
     def _refresh(self) -> None:
         """Redraw; only terminals do."""
@@ -127,7 +131,7 @@ class _LiveBar(Bar):
         self._display.update(self._task, completed=self.done, total=self.total, text=self._text())
 
     def _text(self) -> str:
-        parts = [self._count(), _rate(self.rate, self.unit)]
+        parts = [self.count(), _rate(self.rate, self.unit)]
         if self.seconds_left is not None:
             parts.append(f"{duration(self.seconds_left)} left")
         return " · ".join([*parts, *self._field_texts()])
@@ -136,8 +140,35 @@ class _LiveBar(Bar):
         _log(self.line())
 
 
+class View(Protocol):
+    """What a terminal shows of a step that has more to say than fits beside a bar."""
+
+    def update(self, fields: Mapping[str, Any]) -> None:
+        """Told the fields of every `Bar.update`."""
+        ...
+
+    def draw(self, bar: Bar) -> "RenderableType":
+        """The view as it stands; called from another thread."""
+        ...
+
+
+class _ViewedBar(Bar):
+    def __init__(self, label: str, total: float | None, unit: str, done: float, view: View) -> None:
+        super().__init__(label, total, unit, done)
+        self._view = view
+
+    def update(self, n: float = 1, done: float | None = None, **fields: Any) -> None:
+        super().update(n, done, **fields)
+        self._view.update(fields)
+
+    def _print_line(self) -> None:
+        _log(self.line())
+
+
 @contextlib.contextmanager
-def progress(label: str, total: float | None = None, unit: str = "item", done: float = 0) -> Iterator[Bar]:
+def progress(
+    label: str, total: float | None = None, unit: str = "item", done: float = 0, view: View | None = None
+) -> Iterator[Bar]:
     """Show the progress of a long step while the block runs.
 
     Args:
@@ -145,17 +176,33 @@ def progress(label: str, total: float | None = None, unit: str = "item", done: f
         total: units in all, None when unknown.
         unit: name of one unit; ``byte`` amounts are shown with SI prefixes.
         done: units done by an earlier, interrupted run.
+        view: what a terminal shows instead of a bar.
     """
     if _settings["quiet"] or not sys.stderr.isatty() or _live:
         bar = Bar(label, total, unit, done)
         yield bar
-        bar.finish()
-        return
-    with _display() as display:
-        live = _LiveBar(label, total, unit, done, display)
-        yield live
-        live._refresh()
-    live.finish()
+    elif view is not None:
+        bar = _ViewedBar(label, total, unit, done, view)
+        with _drawn(view, bar):
+            yield bar
+    else:
+        with _display() as display:
+            bar = _LiveBar(label, total, unit, done, display)
+            yield bar
+            bar._refresh()
+    bar.finish()
+
+
+@contextlib.contextmanager
+def _drawn(view: View, bar: Bar) -> Iterator[None]:
+    from rich.console import Console
+    from rich.live import Live
+
+    with (
+        _on(Console(stderr=True, highlight=False)) as console,
+        Live(get_renderable=lambda: view.draw(bar), console=console, refresh_per_second=VIEWS_PER_S, transient=True),
+    ):
+        yield
 
 
 @contextlib.contextmanager
@@ -169,13 +216,19 @@ def _display() -> Iterator["RichProgress"]:
         BarColumn(bar_width=24),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    display = Progress(*columns, console=Console(stderr=True), transient=True)
-    _live.append(display)
+    with _on(Console(stderr=True)) as console, Progress(*columns, console=console, transient=True) as display:
+        yield display
+
+
+@contextlib.contextmanager
+def _on(console: "Console") -> Iterator["Console"]:
+    """Within the block, `say` prints above what is live on `console`; after it, the cursor is there in any case."""
+    _live.append(console)
     try:
-        with display:
-            yield display
+        yield console
     finally:
-        _live.remove(display)
+        _live.remove(console)
+        console.show_cursor()
 
 
 def duration(seconds: float) -> str:
@@ -217,7 +270,8 @@ def _plural(unit: str) -> str:
     return unit if unit.endswith("s") else f"{unit}s"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value beside a bar: four digits of a number."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

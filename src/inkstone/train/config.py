@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from inkstone.core.config import Config
+from inkstone.core.config import Config, suggestion
 from inkstone.core.errors import ConfigError
+from inkstone.core.registry import names
 from inkstone.nn.architectures import ARCHITECTURES, Arch, Architecture
 from inkstone.nn.models.base import ModelConfig
 from inkstone.nn.sizing import Sizes
@@ -134,6 +135,11 @@ class LoopConfig(Config):
     """Decay of a moving average of the weights, such as 0.999, which is evaluated and saved instead; 0: none."""
     gradient_checkpointing: bool = False
     """Compute each block again in the backward pass: less memory, a third more time."""
+    sample_tokens: int = Field(default=32, ge=0)
+    """Tokens that the model writes at each evaluation, for people to read (samples.jsonl); 0: none. Methods that learn
+    from completions show those instead."""
+    trackers: tuple[str, ...] = ()
+    """Programs that follow the run beside TensorBoard: mlflow, wandb, or a plug-in."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: str = "auto"
@@ -144,6 +150,15 @@ class LoopConfig(Config):
     """Compile other blocks where a compiler is installed."""
     seed: int = 0
     """Of initial weights and of the order of the sequences."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _check_trackers(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        known = names("trackers")
+        for name in trackers:
+            if name not in known:
+                raise ValueError(f"no tracker is called {name!r}; {suggestion(name, known)}")
+        return trackers
 
     @model_validator(mode="after")
     def _check_kept(self) -> Self:

@@ -24,8 +24,9 @@ from inkstone.train.micro_batches import Split, by_count
 from inkstone.train.neftune import EmbeddingNoise
 from inkstone.train.objectives import Batch, Objective, num_tokens
 from inkstone.train.optim import build_optimizers, clip_gradient, set_learning_rate
-from inkstone.train.precision import autocast, compile_blocks, missing_compiler
+from inkstone.train.precision import autocast, compile_blocks, missing_compiler, uncompiled
 from inkstone.train.replay import Replay
+from inkstone.train.row_log import Row
 from inkstone.train.schedule import learning_rate_factor
 from inkstone.train.state import (
     Resumable,
@@ -36,7 +37,9 @@ from inkstone.train.state import (
     save_weights,
     trained_parameters,
 )
+from inkstone.train.trackers import open_trackers
 from inkstone.train.usage import flops_per_token, peak_flops, peak_memory_bytes
+from inkstone.train.view import TrainingView
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)
@@ -144,6 +147,8 @@ class Loop(Generic[E]):
             )
         self.model, self.objective, self.examples = model, objective, examples
         self.settings, self.out, self.evaluate = settings, out, evaluate
+        self.sample: Callable[[Model], Row] | None = None
+        """Called at each evaluation for something that the model writes."""
         self.noise, self.replay = noise, replay
         self.parameters = list(trained_parameters(model).values())
         self.optimizers = build_optimizers(model, settings.config.optimizer, settings.layer_decay)
@@ -168,9 +173,12 @@ class Loop(Generic[E]):
         steps = settings.steps
         if self.state.step:
             say(f"going on after step {self.state.step:,} of {steps:,}")
+        trackers = open_trackers(settings.config.trackers, self.out, settings.config.model_dump(mode="json"))
         with (
-            MetricsLog(self.out, self.state.step) as log,
-            progress("train", total=steps, unit="step", done=self.state.step) as bar,
+            MetricsLog(self.out, self.state.step, self.objective.loss_unit, trackers) as log,
+            progress(
+                "train", steps, "step", self.state.step, view=TrainingView(self.state, log, settings.device)
+            ) as bar,
             Interrupts() as interrupts,
         ):
             while self.state.step < steps and not self._is_settled():
@@ -283,6 +291,9 @@ class Loop(Generic[E]):
         with self.averaged():
             metrics = self.evaluate(self.model, state.step)
         log.write(state.step, **metrics)
+        if self.sample:
+            with self.averaged(), uncompiled() if state.environment["compiled"] else contextlib.nullcontext():
+                log.write_sample(state.step, **self.sample(self.model))
         bar.update(0, valid_loss=metrics["valid_loss"])
         if state.best_loss is None or metrics["valid_loss"] < state.best_loss:
             state.best_loss, state.best_step, state.evaluations_since_best = metrics["valid_loss"], state.step, 0

@@ -1,7 +1,6 @@
-"""What a run measured: `metrics.jsonl`, TensorBoard events and the loss curve."""
+"""What a run measured and wrote: `metrics.jsonl`, `samples.jsonl`, TensorBoard events, trackers and curves."""
 
 import contextlib
-import json
 import os
 import time
 from pathlib import Path
@@ -9,9 +8,13 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from inkstone.core.files import atomic_file
-from inkstone.train.tensorboard import event_file, write_header, write_scalars
+from inkstone.train.curves import plot_losses
+from inkstone.train.objectives.base import NATS_PER_TOKEN
+from inkstone.train.row_log import METRICS, Row, RowLog, read_rows
+from inkstone.train.samples import SAMPLES, sample_page
+from inkstone.train.tensorboard import event_file, write_header, write_scalars, write_texts
+from inkstone.train.trackers.base import Trackers
 
-METRICS = "metrics.jsonl"
 LOSS_CURVE = "loss.png"
 MACHINE_METRICS = frozenset({"time", "tokens_per_s", "of_peak", "memory_bytes"})
 """What differs between two runs that compute the same."""
@@ -29,38 +32,65 @@ def combine(metrics: dict[str, float], name: str, value: float) -> None:
 
 
 class MetricsLog:
-    """Appends one JSON object a line, and the same numbers to a TensorBoard event file.
+    """Takes down numbers and samples, in every form that a run keeps them in.
 
     Args:
         out: the run's folder.
         step: where the run goes on; what an interrupted attempt wrote about later steps is taken back.
+        loss_unit: for the curves.
+        trackers: told the same, what an earlier attempt told them excepted.
     """
 
-    def __init__(self, out: Path, step: int = 0) -> None:
-        self._out = out
-        kept = [row for row in read_metrics(out) if row["step"] <= step]
-        with atomic_file(out / METRICS, "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
+    def __init__(
+        self, out: Path, step: int = 0, loss_unit: str = NATS_PER_TOKEN, trackers: Trackers | None = None
+    ) -> None:
+        self._out, self._loss_unit = out, loss_unit
+        self._trackers = trackers or Trackers()
+        self._rows, self._samples = RowLog(out / METRICS, step), RowLog(out / SAMPLES, step)
+        self.kept = self._rows.kept
+        """Rows of earlier attempts."""
+        self.latest: dict[str, Any] = {name: value for row in self.kept for name, value in row.items()}
+        """Of every metric the latest value."""
+        self.latest_sample: Row | None = self._samples.kept[-1] if self._samples.kept else None
         (out / "tensorboard").mkdir(exist_ok=True)
-        with atomic_file(event_file(out / "tensorboard")) as events:
-            write_header(events, kept[0]["time"] if kept else time.time())
-            for row in kept:
+        path = event_file(out / "tensorboard")
+        with atomic_file(path) as events:
+            write_header(events, self.kept[0]["time"] if self.kept else time.time())
+            for row in self.kept:
                 _write_event(events, row)
-        self._file: IO[str] = open(out / METRICS, "a", encoding="utf-8")  # noqa: SIM115
-        self._events: IO[bytes] = open(event_file(out / "tensorboard"), "ab")  # noqa: SIM115
+            for sample in self._samples.kept:
+                _write_sample_event(events, sample)
+        self._events: IO[bytes] = open(path, "ab")  # noqa: SIM115
+        sources = (self._trackers.write, self._rows.kept), (self._trackers.write_sample, self._samples.kept)
+        for write, row in sorted(
+            ((write, row) for write, rows in sources for row in rows), key=lambda each: each[1]["step"]
+        ):
+            write(row)
 
     def write(self, step: int, **metrics: Any) -> None:
-        """Add the metrics of a step."""
+        """Add the metrics of a step; texts are welcome."""
         row = {"step": step, "time": round(time.time(), 3), **metrics}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        self.latest |= row
+        self._rows.write(row)
         _write_event(self._events, row)
+        self._events.flush()
+        self._trackers.write(row)
+
+    def write_sample(self, step: int, **sample: Any) -> None:
+        """Add what the model wrote at a step: `prompt`, `completion` and what else is known of it."""
+        row = {"step": step, **sample}
+        self.latest_sample = row
+        self._samples.write(row)
+        _write_sample_event(self._events, row)
+        self._events.flush()
+        self._trackers.write_sample(row)
 
     def flush(self) -> None:
         """Bring everything written so far to the disk."""
-        for file in (self._file, self._events):
-            file.flush()
-            os.fsync(file.fileno())
+        self._rows.flush()
+        self._samples.flush()
+        self._events.flush()
+        os.fsync(self._events.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -68,60 +98,28 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._events.close()
+        for file in (self._rows, self._samples, self._events):
+            file.close()
+        self._trackers.close(finished=kind is None)
         with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-            plot_losses(self._out)
+            plot_losses(self._out / LOSS_CURVE, read_metrics(self._out), self._loss_unit)
 
 
-def read_metrics(out: Path) -> list[dict[str, Any]]:
+def read_metrics(out: Path) -> list[Row]:
     """The rows of a run's `metrics.jsonl`; a last line cut short by a kill is left out."""
-    if not (out / METRICS).is_file():
-        return []
-    rows = []
-    for line in (out / METRICS).read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
+    return read_rows(out / METRICS)
 
 
-def _write_event(events: IO[bytes], row: dict[str, Any]) -> None:
-    scalars = {
-        name: value for name, value in row.items() if name not in ("step", "time") and isinstance(value, int | float)
-    }
-    write_scalars(events, row["step"], row["time"], scalars)
+def _write_event(events: IO[bytes], row: Row) -> None:
+    step, seconds = row["step"], row["time"]
+    values = {name: value for name, value in row.items() if name not in ("step", "time")}
+    numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    if numbers:
+        write_scalars(events, step, seconds, numbers)
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
+    if texts:
+        write_texts(events, step, seconds, texts)
 
 
-def plot_losses(out: Path) -> None:
-    """Draw training and validation loss (nats per token) and the learning rate over the steps as `loss.png`."""
-    from matplotlib.figure import Figure
-
-    rows = read_metrics(out)
-    if not rows:
-        return
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    _draw(axes, rows, "loss", color="#9db4c0", linewidth=1.2, label="training")
-    _draw(axes, rows, "valid_loss", color="#253237", linewidth=1.8, marker="o", markersize=3, label="validation")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per token)")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    rate_axes = axes.twinx()
-    _draw(rate_axes, rows, "learning_rate", color="#c2703d", linewidth=1, linestyle=":", label="learning rate")
-    rate_axes.set_ylabel("learning rate")
-    rate_axes.set_ylim(bottom=0)
-    rate_axes.spines["top"].set_visible(False)
-    handles, labels = (
-        first + second
-        for first, second in zip(axes.get_legend_handles_labels(), rate_axes.get_legend_handles_labels(), strict=True)
-    )
-    axes.legend(handles, labels, frameon=False)
-    with atomic_file(out / LOSS_CURVE) as file:
-        figure.savefig(file, dpi=150, format="png")
-
-
-def _draw(axes: Any, rows: list[dict[str, Any]], name: str, **style: Any) -> None:
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    if points:
-        axes.plot(*zip(*points, strict=True), **style)
+def _write_sample_event(events: IO[bytes], sample: Row) -> None:
+    write_texts(events, sample["step"], time.time(), {"sample": sample_page(sample)})

@@ -26,6 +26,11 @@ def compile_blocks(model: Model) -> None:
         block.compile(dynamic=False)
 
 
+def uncompiled() -> AbstractContextManager[object]:
+    """Within the block, compiled blocks run uncompiled: what occurs in few shapes is not worth compiling."""
+    return torch.compiler.set_stance("force_eager")
+
+
 def missing_compiler(device: torch.device) -> str | None:
     """Why `torch.compile` cannot work on this machine, with the remedy; None if it can."""
     if device.type == "cuda":

@@ -20,6 +20,7 @@ from inkstone.train.config import PretrainConfig
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.config_distill import DistillConfig
 from inkstone.train.config_finetune import FinetuneConfig
+from inkstone.train.continuation import continuation
 from inkstone.train.cost import estimate
 from inkstone.train.extend import goes_on
 from inkstone.train.learning import Learning, build_model, equip, learning_of
@@ -103,7 +104,9 @@ def _validation(
     count = max(1, min(examples.per_epoch, config.eval_tokens // learning.length))
     size = len(settings.split(range(settings.batch_size))[0])  # batches of another size would be compiled anew
     count = max(count // size * size, min(count, size))
-    return ValidationLoss(examples.batch(0, count), learning.objective, loop.batch_loss, settings.split)
+    valid = examples.batch(0, count)
+    loop.sample = continuation(loop.model, tokenizer, settings, valid)
+    return ValidationLoss(valid, learning.objective, loop.batch_loss, settings.split)
 
 
 def _card(config: PretrainConfig, settings: LoopSettings, loop: Loop[Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from inkstone.data.examples.read import ExampleSet, read_examples
 from inkstone.train.averaging import settle_weights
 from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import TeachConfig
+from inkstone.train.continuation import continuation
 from inkstone.train.data_check import accept, check_lesson
 from inkstone.train.general_text import GeneralText
 from inkstone.train.loop import Loop, LoopSettings
@@ -46,6 +47,7 @@ def teach(method: Method[Any], config: TeachConfig, inputs: Mapping[str, Path], 
         loop.evaluate = method.evaluate(lesson, valid, loop.examples)
     elif valid:
         loop.evaluate = ValidationLoss(valid, objective, loop.batch_loss, settings.split, loop.prepare_step)
+    loop.sample = continuation(lesson.model, lesson.tokenizer, settings, report.encoded("valid"))
     general = GeneralText(loop, switches.replay) if switches.replay else None
     state = loop.run()
     valid_loss = settle_weights(loop)

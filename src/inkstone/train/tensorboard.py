@@ -1,7 +1,8 @@
-"""TensorBoard event files, scalars only.
+"""TensorBoard event files: scalars and texts.
 
 The format is TFRecord: length, masked CRC-32C of the length, a serialized `Event` protocol buffer, masked CRC-32C of
-it (tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto).
+it (tensorflow/core/lib/io/record_writer.h and tensorflow/core/util/event.proto). Texts are tensors of strings
+(tensorflow/core/framework/summary.proto and tensor.proto) that the plug-in `text` shows.
 """
 
 import struct
@@ -19,6 +20,15 @@ def write_scalars(file: IO[bytes], step: int, wall_time: float, scalars: Mapping
     """Append one event that holds `scalars` of `step`."""
     values = b"".join(
         _bytes(1, _bytes(1, tag.encode()) + _key(2, 5) + struct.pack("<f", value)) for tag, value in scalars.items()
+    )
+    file.write(_record(_double(1, wall_time) + _key(2, 0) + _varint(step) + _bytes(5, values)))
+
+
+def write_texts(file: IO[bytes], step: int, wall_time: float, texts: Mapping[str, str]) -> None:
+    """Append one event that holds `texts` of `step`, in Markdown."""
+    values = b"".join(
+        _bytes(1, _bytes(1, tag.encode()) + _bytes(8, _string_tensor(text)) + _bytes(9, _TEXT_PLUGIN))
+        for tag, text in texts.items()
     )
     file.write(_record(_double(1, wall_time) + _key(2, 0) + _varint(step) + _bytes(5, values)))
 
@@ -52,6 +62,16 @@ def _double(number: int, value: float) -> bytes:
 
 def _bytes(number: int, value: bytes) -> bytes:
     return _key(number, 2) + _varint(len(value)) + value
+
+
+def _string_tensor(text: str) -> bytes:
+    """A tensor of shape (1,)."""
+    data_type, shape = _key(1, 0) + _varint(7), _bytes(2, _bytes(2, _key(1, 0) + _varint(1)))
+    return data_type + shape + _bytes(8, text.encode())
+
+
+_TEXT_PLUGIN = _bytes(1, _bytes(1, b"text")) + _key(4, 0) + _varint(2)
+"""Metadata: the plug-in's name, and that the values are tensors."""
 
 
 def _crc_table() -> list[int]:

@@ -20,6 +20,15 @@ def peak_memory_bytes(device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_rss_bytes()
 
 
+def memory_bytes(device: torch.device) -> int:
+    """The memory that is in use now: by tensors on a GPU, by the whole process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def flops_per_token(model: Model, length: float) -> float:
     """Floating-point operations of training on one token of a sequence.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 Example_contra = TypeVar("Example_contra", contravariant=True)
 Batch = dict[str, Tensor]
+NATS_PER_TOKEN = "nats per token"
 
 
 class Objective(Protocol[Example_contra]):
@@ -18,6 +19,9 @@ class Objective(Protocol[Example_contra]):
 
     allowed_rise: ClassVar[float] = 1.0
     """How far the smoothed loss may lie above its lowest value before a run counts as diverged."""
+
+    loss_unit: ClassVar[str] = NATS_PER_TOKEN
+    """What the loss counts, for people."""
 
     def collate(self, examples: Sequence[Example_contra]) -> Batch:
         """Examples → named tensors, `input_ids` (B, T) among them."""
