@@ -20,7 +20,7 @@ class Objective(Protocol[Example_contra]):
     allowed_rise: ClassVar[float] = 1.0
     """How far the smoothed loss may lie above its lowest value before a run counts as diverged."""
 
-    loss_unit: ClassVar[str] = NATS_PER_TOKEN
+    loss_unit: str = NATS_PER_TOKEN
     """What the loss counts, for people."""
 
     def collate(self, examples: Sequence[Example_contra]) -> Batch:

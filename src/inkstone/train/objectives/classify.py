@@ -21,6 +21,13 @@ from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
 from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
 
+_UNITS: dict[ProblemType, str] = {
+    "single_label_classification": "nats per text",
+    "multi_label_classification": "nats per class of a text",
+    "regression": "squared error",
+}
+"""Of the loss."""
+
 
 class SequenceClassification(Objective[LabeledSequence]):
     """Cross-entropy of a class, binary cross-entropy of several, or squared error of a number (`sequence_loss`).
@@ -40,6 +47,7 @@ class SequenceClassification(Objective[LabeledSequence]):
         label_smoothing: float = 0.0,
     ) -> None:
         self._problem, self._layout = problem, layout
+        self.loss_unit = _UNITS[problem]
         self._class_weights, self._label_smoothing = class_weights, label_smoothing
 
     def collate(self, examples: Sequence[LabeledSequence]) -> Batch:

@@ -56,6 +56,7 @@ class HeadDistillation(Objective[TaughtText]):
     def __init__(self, config: DistillConfig, head: HeadConfig, layout: RowLayout) -> None:
         self._config, self._head = config, head
         self._hard = _objective_on_labels(head, layout)
+        self.loss_unit = self._hard.loss_unit
         self._divergence = divergence_of(config)
 
     def collate(self, examples: Sequence[TaughtText]) -> Batch:

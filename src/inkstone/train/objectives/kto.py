@@ -58,6 +58,8 @@ class KahnemanTversky(Objective[ReferencedJudgment]):
         padding_side: where shorter rows are filled.
     """
 
+    loss_unit = "per judged answer"
+
     def __init__(
         self, config: PreferenceConfig, *, packed: bool = True, padding_side: Literal["right", "left"] = "right"
     ) -> None:

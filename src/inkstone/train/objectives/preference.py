@@ -77,6 +77,7 @@ class DirectPreference(_Pairwise, Objective[ReferencedPair]):
     With `sft_weight` w, `-w log π(chosen) / |chosen|` is added (Pang et al. 2024, arXiv:2404.19733, eq. 1).
     """
 
+    loss_unit = "nats per pair"
     normalizes_length: ClassVar[bool] = False
 
     def collate(self, examples: Sequence[ReferencedPair]) -> Batch:
@@ -110,6 +111,7 @@ class IdentityPreference(DirectPreference):
     """
 
     allowed_rise: ClassVar[float] = NEVER_DIVERGES
+    loss_unit = "squared distance of the margin"
     normalizes_length: ClassVar[bool] = True
 
     def losses(self, margins: Tensor) -> Tensor:
@@ -122,6 +124,8 @@ class OddsRatioPreference(_Pairwise, Objective[SequencePair]):
 
     `-log π(chosen) / |chosen|`, plus β times the loss of the odds ratio; both of answers alone.
     """
+
+    loss_unit = "nats per pair"
 
     def collate(self, examples: Sequence[SequencePair]) -> Batch:
         """N pairs → rows of `lay_out`, and `num_answer_tokens` (N, 2)."""

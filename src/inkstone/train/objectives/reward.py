@@ -24,6 +24,8 @@ class RewardModeling(Objective[SequencePair]):
         centering: how strongly rewards are held around 0.
     """
 
+    loss_unit = "nats per pair"
+
     def __init__(self, layout: RowLayout, centering: float = 0.0) -> None:
         self._layout, self._centering = layout, centering
 

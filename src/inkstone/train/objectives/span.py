@@ -23,6 +23,8 @@ from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, 
 class SpanExtraction(Objective[SpanSequence]):
     """Half the sum of the cross-entropies of an answer's first and last token; padding takes no part."""
 
+    loss_unit = "nats per window"
+
     def __init__(self, layout: RowLayout) -> None:
         self._layout = layout
 

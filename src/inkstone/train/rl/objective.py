@@ -63,6 +63,7 @@ class PolicyGradient(Objective[Experience]):
     """
 
     allowed_rise: ClassVar[float] = NEVER_DIVERGES
+    loss_unit = "of the policy gradient"
 
     def __init__(self, config: RLConfig, loss_type: LossType, kl_coefficient: float, layout: Layout) -> None:
         self.config, self._loss_type, self._kl_coefficient, self._layout = config, loss_type, kl_coefficient, layout
