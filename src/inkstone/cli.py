@@ -36,6 +36,7 @@ COMMANDS = {
     },
     "Teach": {
         "examples": ("inkstone.pipeline.stage_command:examples", "Files of any layout to examples, split and counted"),
+        "arithmetic": ("inkstone.pipeline.stage_command:arithmetic", "Sums to learn from, with answers to check"),
         "check": ("inkstone.pipeline.check:command", "What is wrong with examples, and what is learned of them"),
         "initialize": ("inkstone.pipeline.stage_command:initialize", "A model with initial weights"),
         "finetune": ("inkstone.pipeline.stage_command:finetune", "Teach a model a job by examples of it"),
