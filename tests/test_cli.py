@@ -18,7 +18,7 @@ from tests.pipeline import fakes
 from tests.pipeline.conftest import RECIPE
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ["quickstart", "run", "plan", "runs", "lineage", "doctor", "generate", "show", "convert"]
+NAMES = ["quickstart", "run", "plan", "runs", "compare", "lineage", "doctor", "generate", "show", "convert"]
 NAMES += ["collect", "prepare", "tokenizer", "pretrain", "evaluate", "check", "merge", "chat"]
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
         "run": ("inkstone.pipeline.runner:command", "Run a recipe; what is unchanged is skipped"),
         "plan": ("inkstone.pipeline.plan:command", "Memory, disk and time that a recipe needs"),
         "runs": ("inkstone.pipeline.runs:command", "List runs with their results"),
+        "compare": ("inkstone.pipeline.compare:command", "Runs side by side: settings, cost, results, curves"),
         "lineage": ("inkstone.pipeline.lineage:command", "What made a folder, back to the sources"),
     },
     "From text": {

@@ -273,5 +273,8 @@ def _plural(unit: str) -> str:
 def value_text(value: Any) -> str:
     """A value beside a bar: four digits of a number."""
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.3f}"
+        for least, form in ((100, ",.0f"), (10, ".2f"), (0.1, ".3f")):
+            if abs(value) >= least:
+                return f"{value:{form}}"
+        return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

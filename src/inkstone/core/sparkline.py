@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 _BARS = "▁▂▃▄▅▆▇█"
-_CLIPPED = 0.05
+_CLIPPED = 0.2
 
 
 class Series:
@@ -36,9 +36,9 @@ class Series:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Bars from the lowest to the highest value, at most `width` of them; what is far above all others is cut off.
+    """At most `width` bars; neighbors share one where there are more values.
 
-    Neighbors share a bar where there are more values than bars.
+    The highest fifth has the highest bar, so that the steep beginning of a loss does not flatten the rest.
     """
     count = min(width, len(values))
     if count == 0:

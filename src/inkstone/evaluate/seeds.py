@@ -82,10 +82,11 @@ def _read(folder: Path) -> Json:
 def _joined(metrics: Sequence[Mapping[str, Any]]) -> Json:
     """Of the metrics that all have."""
     names = [name for name in metrics[0] if all(name in each for each in metrics)]
-    return {name: _statistics([each[name]["value"] for each in metrics]) for name in names}
+    return {name: mean_and_sd([each[name]["value"] for each in metrics]) for name in names}
 
 
-def _statistics(values: Sequence[float | None]) -> Json:
+def mean_and_sd(values: Sequence[float | None]) -> Json:
+    """`mean`, `sd` (n − 1 in the denominator; None of one) and `values`; no mean where one does not exist."""
     known = [value for value in values if value is not None]
     complete = len(known) == len(values)
     return {

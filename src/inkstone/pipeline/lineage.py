@@ -100,7 +100,7 @@ def _trace_folder(folder: Path, name: str | None, expected: str | None, seen: di
 
 
 def _trace_input(folder: Path, name: str, path: str, digest: str, seen: dict[Path, str | None]) -> Artifact:
-    found = _locate(folder, Path(path), digest)
+    found = locate(folder, Path(path), digest)
     if found is None:
         return Artifact(path, None, digest, name, problem="missing")
     if has_manifest(found):
@@ -114,7 +114,7 @@ def _trace_input(folder: Path, name: str, path: str, digest: str, seen: dict[Pat
     )
 
 
-def _locate(reader: Path, path: Path, digest: str) -> Path | None:
+def locate(reader: Path, path: Path, digest: str) -> Path | None:
     """The input at `path`; or beside its reader when the run's folder was moved; or where it was kept aside."""
     candidates = [path, reader.parent / path.name]
     kept = [aside for place in candidates for aside in sorted(place.parent.glob(f"{place.name}.*"))]

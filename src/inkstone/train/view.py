@@ -9,6 +9,7 @@ from inkstone.core.progress import Bar, duration, size, value_text
 from inkstone.core.sparkline import Series, sparkline
 from inkstone.train.curves import NOT_DRAWN, VALID
 from inkstone.train.metrics import MetricsLog
+from inkstone.train.row_log import Row
 from inkstone.train.state import TrainState
 from inkstone.train.usage import memory_bytes, peak_memory_bytes
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 _SHOWN_BY_NAME = NOT_DRAWN | {"loss", "valid_loss", "learning_rate", "gradient_norm", "tokens_per_s"}
 _LABEL_WIDTH = 8
-_MOST_LETTERS = 400
-"""Of a sample: more than any terminal has columns."""
 Pair = tuple[str, str]
 """A value and what it is; either may be empty."""
 
@@ -64,18 +63,16 @@ class TrainingView:
         for label, pairs in (
             ("loss", self._loss_pairs(bar)),
             ("", [(sparkline(list(self._losses.means), room), "")]),
-            ("rate", _known([("learning_rate", "learning rate"), ("gradient_norm", "gradient norm")], latest)),
+            ("update", _known([("learning_rate", "learning rate"), ("gradient_norm", "gradient norm")], latest)),
             ("speed", _speed_pairs(bar, latest)),
             ("memory", self._memory_pairs()),
             ("metrics", _metric_pairs(latest)),
         ):
             for number, text in enumerate(_fitted(pairs, room)):
-                yield Text(("" if number else label).ljust(_LABEL_WIDTH), "dim") + text
+                yield Text.assemble((("" if number else label).ljust(_LABEL_WIDTH), "dim"), text)
         sample = self._log.latest_sample
         if sample is not None:
-            text = Text(one_line(f"{sample.get('prompt', '')}"), "dim") + one_line(sample["completion"])
-            text.truncate(room, overflow="ellipsis")
-            yield Text("sample".ljust(_LABEL_WIDTH), "dim") + text
+            yield Text.assemble(("sample".ljust(_LABEL_WIDTH), "dim"), _sample_text(sample, room))
 
     def _loss_pairs(self, bar: Bar) -> list[Pair]:
         state, latest = self._state, self._log.latest
@@ -97,8 +94,7 @@ class TrainingView:
 
 def one_line(text: str) -> str:
     """Text on one line, with nothing in it that a terminal would obey."""
-    shown = text[:_MOST_LETTERS].replace("\n", "⏎")
-    return "".join(letter if letter.isprintable() else " " for letter in shown)
+    return "".join(letter if letter.isprintable() else " " for letter in text.replace("\n", "⏎"))
 
 
 class _Lines:
@@ -135,6 +131,20 @@ def _fitted(pairs: Sequence[Pair], width: int) -> "list[Text]":
         else:
             lines.append(pair)
     return lines
+
+
+def _sample_text(sample: Row, width: int) -> "Text":
+    """The end of the prompt, on a third of the line at most, and what the model made of it."""
+    from rich.cells import chop_cells
+    from rich.text import Text
+
+    prompt, completion = one_line(sample["prompt"][-width:]), one_line(sample["completion"][:width])
+    ends = chop_cells(prompt[::-1], max(1, width // 3))
+    if len(ends) > 1:
+        prompt = "…" + ends[0][::-1]
+    text = Text.assemble((prompt, "dim"), completion)
+    text.truncate(width, overflow="ellipsis")
+    return text
 
 
 def _known(names: Sequence[Pair], latest: Mapping[str, Any]) -> list[Pair]:
