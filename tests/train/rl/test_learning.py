@@ -123,6 +123,14 @@ def test_groups_with_equal_rewards_are_replaced(tmp_path: Path) -> None:
     assert shares[1] > shares[0]
 
 
+def test_ppo_learns_without_groups(tmp_path: Path) -> None:
+    rl = BANDIT["rl"] | {"group_size": 1, "rewards": {"length": 1, "exact": 1}, "max_new_tokens": 3}
+    loop = tiny_loop(tmp_path, method=PPO, **BANDIT | {"rl": rl, "steps": 2})
+    loop.run()
+    assert curve(tmp_path, "equal_groups") == [0.0, 0.0]
+    assert len(loop.examples.batch(16, 8)) == 8
+
+
 def test_validation_is_the_reward_of_the_likeliest_completions(tmp_path: Path) -> None:
     lesson, prompts = tiny_lesson(tmp_path, **BANDIT | {"eval_tokens": 5})
     assert GRPO.draw is not None

@@ -31,3 +31,8 @@ def values(policy: Decoder, hidden_states: Tensor) -> Tensor:
 def remove_critic(policy: Decoder) -> None:
     """Make the policy a plain decoder again."""
     delattr(policy, _NAME)
+
+
+def has_critic(policy: nn.Module) -> bool:
+    """Whether a value head is on a model."""
+    return hasattr(policy, _NAME)

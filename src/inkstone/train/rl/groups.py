@@ -68,7 +68,6 @@ class Groups:
             "reward": float(self.rewards.mean()),
             "reward_std": float(self.rewards.std()),
             **{f"reward_{name}": float(values.mean()) for name, values in self.parts.items() if len(self.parts) > 1},
-            "equal_groups": float(self.is_equal.mean()),
             "completion_tokens": float(np.mean([len(each.token_ids) for each in flat])),
             "truncated": float(np.mean([each.is_truncated for each in flat])),
         }

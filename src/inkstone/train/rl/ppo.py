@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inkstone.data.examples.records import Example
@@ -45,6 +46,10 @@ class CriticRounds(Rounds):
             advantages = generalized_advantages(rewards, old_values, config.gamma, config.gae_lambda)
             result.append(each._replace(advantages=advantages, old_values=old_values, returns=advantages + old_values))
         return _whitened(result) if config.whiten else result
+
+    def teaches_nothing(self, groups: Groups) -> NDArray[np.bool_]:
+        """All groups where all rewards are equal: the critic compares with other prompts, too."""
+        return np.full(len(groups.prompts), groups.rewards.min() == groups.rewards.max())
 
     def _token_rewards(self, experience: Experience, reward: float) -> Floats:
         rewards = np.zeros_like(experience.old_log_probabilities)

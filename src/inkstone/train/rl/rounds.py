@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inkstone.nn.models.base import Decoder, Model
@@ -56,6 +57,10 @@ class Rounds(ABC):
     def with_advantages(self, groups: Groups, experiences: list[Experience]) -> list[Experience]:
         """The completions of all groups, one after the other, told how good they are."""
 
+    def teaches_nothing(self, groups: Groups) -> NDArray[np.bool_]:
+        """(P,): of which groups nothing can be learned, since rewards that are compared are equal."""
+        return groups.is_equal
+
     def batch(self, start: int, size: int) -> Sequence[Experience]:
         """All completions of the round in which step `start / size` falls."""
         step = start // size
@@ -101,14 +106,14 @@ class Rounds(ABC):
     def _draw(self, size: int) -> Groups:
         """`size` groups; those with equal rewards are replaced, as far as `resample` allows."""
         drawn = self._draw_once(size)
-        self._metrics = drawn.metrics()
-        useful = drawn.chosen(~drawn.is_equal)
-        equal = drawn.chosen(drawn.is_equal)
+        is_equal = self.teaches_nothing(drawn)
+        self._metrics = {**drawn.metrics(), "equal_groups": float(is_equal.mean())}
+        useful, equal = drawn.chosen(~is_equal), drawn.chosen(is_equal)
         for _ in range(self.config.resample):
             if len(useful.prompts) >= size:
                 break
             further = self._draw_once(size)
-            useful = useful.joined(further.chosen(~further.is_equal))
+            useful = useful.joined(further.chosen(~self.teaches_nothing(further)))
         return useful.joined(equal).chosen(slice(size)) if self.config.resample else drawn
 
     def _draw_once(self, size: int) -> Groups:
