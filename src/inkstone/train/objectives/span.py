@@ -66,33 +66,43 @@ def _encoder(lesson: Lesson) -> Encode[SpanSequence]:
             question = QuestionInContext(
                 lesson.tokenizer, example.question, example.context, lesson.max_length, truncate=config.truncate
             )
-            return _sequences(question, example, config.head.doc_stride)
+            return _sequences(question, example, config.head.doc_stride, truncate=config.truncate)
 
     return encode
 
 
-def _sequences(question: QuestionInContext, example: Question, overlap: int) -> list[SpanSequence]:
+def _sequences(question: QuestionInContext, example: Question, overlap: int, *, truncate: bool) -> list[SpanSequence]:
     """The windows of a question with its first answer; those that do not hold all of it have no answer.
 
     Windows without an answer point to their first token (Devlin et al. 2019, arXiv:1810.04805, section 4.3). Where no
-    window holds the answer, which may lie across the border of two, one more does.
+    window holds the answer, which may lie across the border of two, one more does. An answer longer than a window is
+    cut with `truncate`, and an error without.
     """
     windows = question.windows(overlap)
     if not example.answers:
         return [_sequence(question, window, None) for window in windows]
     text, start = example.answers[0]
     answer = question.tokens_of(start, start + len(text))
-    if answer[1] - answer[0] >= question.room:
+    surplus = answer[1] - answer[0] + 1 - question.room
+    if surplus > 0 and not truncate:
         raise InputError(
-            f"the answer has {answer[1] - answer[0] + 1:,} tokens, and a window holds {question.room:,} of the context",
-            remedy="raise max_length, or leave the example out",
+            f"the answer has {surplus + question.room:,} tokens, and a window holds {question.room:,} of the context",
+            remedy="raise max_length, leave the example out, or set truncate to cut such answers",
         )
+    if surplus > 0:
+        answer = (answer[0], answer[1] - surplus)
     sequences = [_sequence(question, window, answer) for window in windows]
     if not any(sequence.start for sequence in sequences):
         around = answer[0] - (question.room - (answer[1] - answer[0] + 1)) // 2
         sequences.append(_sequence(question, question.window(max(0, around)), answer))
     exact = extent(question.offsets[answer[0] : answer[1] + 1]) == (start, start + len(text))
-    return [sequence._replace(is_inexact=sequence.start > 0 and not exact) for sequence in sequences]
+    return [
+        sequence._replace(
+            is_inexact=sequence.start > 0 and not exact,
+            num_cut=sequence.num_cut + max(0, surplus) * (sequence.start > 0),
+        )
+        for sequence in sequences
+    ]
 
 
 def _sequence(question: QuestionInContext, window: Window, answer: tuple[int, int] | None) -> SpanSequence:
