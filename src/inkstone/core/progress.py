@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.progress import Progress as RichProgress
 
 PLAIN_INTERVAL_S = 5.0
@@ -200,9 +200,25 @@ def _drawn(view: View, bar: Bar) -> Iterator[None]:
 
     with (
         _on(Console(stderr=True, highlight=False)) as console,
-        Live(get_renderable=lambda: view.draw(bar), console=console, refresh_per_second=VIEWS_PER_S, transient=True),
+        Live(
+            get_renderable=lambda: _Narrower(view.draw(bar)),
+            console=console,
+            refresh_per_second=VIEWS_PER_S,
+            transient=True,
+        ),
     ):
         yield
+
+
+class _Narrower:
+    """Leaves room behind a view for the `^C` that a terminal writes there, which would begin a new line otherwise."""
+
+    def __init__(self, drawn: "RenderableType") -> None:
+        self._drawn = drawn
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        width = max(1, options.max_width - 4)
+        return console.render(self._drawn, options.update_width(width))
 
 
 @contextlib.contextmanager

@@ -38,52 +38,51 @@ class MetricsLog:
         out: the run's folder.
         step: where the run goes on; what an interrupted attempt wrote about later steps is taken back.
         loss_unit: for the curves.
-        trackers: told the same, what an earlier attempt told them excepted.
+        trackers: told the same.
     """
 
     def __init__(
         self, out: Path, step: int = 0, loss_unit: str = NATS_PER_TOKEN, trackers: Trackers | None = None
     ) -> None:
         self._out, self._loss_unit = out, loss_unit
-        self._trackers = trackers or Trackers()
+        self._trackers = trackers
         self._rows, self._samples = RowLog(out / METRICS, step), RowLog(out / SAMPLES, step)
         self.kept = self._rows.kept
         """Rows of earlier attempts."""
         self.latest: dict[str, Any] = {name: value for row in self.kept for name, value in row.items()}
         """Of every metric the latest value."""
         self.latest_sample: Row | None = self._samples.kept[-1] if self._samples.kept else None
+        told = sorted([*self.kept, *map(_told, self._samples.kept)], key=lambda row: row["step"])
         (out / "tensorboard").mkdir(exist_ok=True)
         path = event_file(out / "tensorboard")
         with atomic_file(path) as events:
             write_header(events, self.kept[0]["time"] if self.kept else time.time())
-            for row in self.kept:
+            for row in told:
                 _write_event(events, row)
-            for sample in self._samples.kept:
-                _write_sample_event(events, sample)
         self._events: IO[bytes] = open(path, "ab")  # noqa: SIM115
-        sources = (self._trackers.write, self._rows.kept), (self._trackers.write_sample, self._samples.kept)
-        for write, row in sorted(
-            ((write, row) for write, rows in sources for row in rows), key=lambda each: each[1]["step"]
-        ):
-            write(row)
+        if trackers:
+            for row in told:
+                trackers.write(row)
 
     def write(self, step: int, **metrics: Any) -> None:
         """Add the metrics of a step; texts are welcome."""
         row = {"step": step, "time": round(time.time(), 3), **metrics}
         self.latest |= row
         self._rows.write(row)
-        _write_event(self._events, row)
-        self._events.flush()
-        self._trackers.write(row)
+        self._tell(row)
 
     def write_sample(self, step: int, **sample: Any) -> None:
         """Add what the model wrote at a step: `prompt`, `completion` and what else is known of it."""
         row = {"step": step, **sample}
         self.latest_sample = row
         self._samples.write(row)
-        _write_sample_event(self._events, row)
+        self._tell(_told(row))
+
+    def _tell(self, row: Row) -> None:
+        _write_event(self._events, row)
         self._events.flush()
-        self._trackers.write_sample(row)
+        if self._trackers:
+            self._trackers.write(row)
 
     def flush(self) -> None:
         """Bring everything written so far to the disk."""
@@ -100,7 +99,8 @@ class MetricsLog:
     ) -> None:
         for file in (self._rows, self._samples, self._events):
             file.close()
-        self._trackers.close(finished=kind is None)
+        if self._trackers:
+            self._trackers.close(finished=kind is None)
         with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
             plot_losses(self._out / LOSS_CURVE, read_metrics(self._out), self._loss_unit)
 
@@ -110,8 +110,13 @@ def read_metrics(out: Path) -> list[Row]:
     return read_rows(out / METRICS)
 
 
+def _told(sample: Row) -> Row:
+    """A sample as trackers and TensorBoard have it."""
+    return {"step": sample["step"], "sample": sample_page(sample)}
+
+
 def _write_event(events: IO[bytes], row: Row) -> None:
-    step, seconds = row["step"], row["time"]
+    step, seconds = row["step"], row.get("time", time.time())
     values = {name: value for name, value in row.items() if name not in ("step", "time")}
     numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
     if numbers:
@@ -119,7 +124,3 @@ def _write_event(events: IO[bytes], row: Row) -> None:
     texts = {name: value for name, value in values.items() if isinstance(value, str)}
     if texts:
         write_texts(events, step, seconds, texts)
-
-
-def _write_sample_event(events: IO[bytes], sample: Row) -> None:
-    write_texts(events, sample["step"], time.time(), {"sample": sample_page(sample)})

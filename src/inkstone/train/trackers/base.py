@@ -1,17 +1,18 @@
-"""What a tracker is, and how a run that was interrupted goes on in the same one."""
+"""What a tracker is, how it is told without delaying training, and how it goes on with a run that was interrupted."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Protocol
 
 from inkstone.core.errors import InkstoneError, ResourceError
 from inkstone.core.files import read_json, write_json
 from inkstone.core.progress import say
 from inkstone.core.registry import lookup
-from inkstone.train.row_log import METRICS, Row, read_rows
-from inkstone.train.samples import SAMPLES, sample_page
+from inkstone.train.row_log import Row
 
 RECORD = "trackers.json"
 
@@ -34,7 +35,7 @@ class Tracker(Protocol):
     """The tracker's own name for the run."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take down numbers of a step; steps never fall."""
+        """Take down numbers of a step; steps never fall. Called from a thread of its own."""
         ...
 
     def write_text(self, step: int, name: str, text: str) -> None:
@@ -46,67 +47,68 @@ class Tracker(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """How far a tracker was told about a run."""
 
     step: int = 0
     names: frozenset[str] = frozenset()
-    """Metrics of that last step."""
-    sample_step: int = 0
-
-    @classmethod
-    def by(cls, rows: Sequence[Row], samples: Sequence[Row]) -> "Told":
-        """What rows say, all of which were told."""
-        step = max((row["step"] for row in rows), default=0)
-        names = {name for row in rows if row["step"] == step for name in row}
-        return cls(step, frozenset(names), max((sample["step"] for sample in samples), default=0))
-
-    def joined(self, other: "Told") -> "Told":
-        """What either says."""
-        names = [told.names for told in (self, other) if told.step == max(self.step, other.step)]
-        return Told(max(self.step, other.step), frozenset().union(*names), max(self.sample_step, other.sample_step))
+    """Of that last step."""
 
     def covers(self, row: Row) -> bool:
         """Whether the tracker knows the row, or one that is the same bit for bit."""
         return row["step"] < self.step or (row["step"] == self.step and row.keys() <= self.names)
 
+    def after(self, row: Row) -> "Told":
+        """When the row was told, too."""
+        return Told(row["step"], frozenset(row) | (self.names if row["step"] == self.step else frozenset()))
 
-@dataclass
+
 class Trackers:
-    """All that follow a run. One that fails is given up, and training goes on."""
+    """All that follow a run. They are told in a thread, and one that fails is given up: training goes on.
 
-    trackers: dict[str, Tracker] = field(default_factory=dict)
-    told: Mapping[str, Told] = field(default_factory=dict)
+    How far each was told is written down before it is told more, so that a run that was killed and goes on tells
+    nothing twice, and leaves out one row at most: that of the moment.
+
+    Args:
+        trackers: by their names.
+        told: what each knows from an earlier attempt.
+        record: the file that says it.
+    """
+
+    def __init__(self, trackers: Mapping[str, Tracker], told: Mapping[str, Told], record: Path) -> None:
+        self._trackers, self._told, self._record = dict(trackers), dict(told), record
+        self._ids = {name: tracker.run_id for name, tracker in trackers.items()}
+        self._queue: SimpleQueue[Row | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
+        self._thread.start()
 
     def write(self, row: Row) -> None:
-        """Tell the metrics of a step to those that do not know them."""
-        step = row["step"]
-        values = {name: value for name, value in row.items() if name not in ("step", "time")}
-        numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
-        texts = {name: value for name, value in values.items() if isinstance(value, str)}
-        for name, tracker in list(self.trackers.items()):
-            if not self.told[name].covers(row):
-                with self._giving_up(name):
-                    if numbers:
-                        tracker.write(step, numbers)
-                    for title, text in texts.items():
-                        tracker.write_text(step, title, text)
-
-    def write_sample(self, sample: Row) -> None:
-        """Tell what the model wrote to those that do not know it."""
-        step = sample["step"]
-        for name, tracker in list(self.trackers.items()):
-            if step > self.told[name].sample_step:
-                with self._giving_up(name):
-                    tracker.write_text(step, "sample", sample_page(sample))
+        """Tell numbers and texts of a step to those that do not know them; steps never fall."""
+        self._queue.put(row)
 
     def close(self, *, finished: bool) -> None:
-        """The run is over, or interrupted."""
-        for name, tracker in list(self.trackers.items()):
+        """Wait until everything is told; the run is over, or interrupted."""
+        self._queue.put(None)
+        self._thread.join()
+        for name, tracker in list(self._trackers.items()):
             with self._giving_up(name):
                 tracker.close(finished=finished)
-        self.trackers = {}
+
+    def _work(self) -> None:
+        while (row := self._queue.get()) is not None:
+            for name, tracker in list(self._trackers.items()):
+                if not self._told[name].covers(row):
+                    self._told[name] = self._told[name].after(row)
+                    with self._giving_up(name):
+                        self._write_record()
+                        _tell(tracker, row)
+
+    def _write_record(self) -> None:
+        record = {
+            name: {"run": self._ids[name], "step": told.step, "names": sorted(told.names)}
+            for name, told in self._told.items()
+        }
+        write_json(self._record, record)
 
     @contextlib.contextmanager
     def _giving_up(self, name: str) -> Iterator[None]:
@@ -114,47 +116,40 @@ class Trackers:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever a tracker dies of, training shall not
-            del self.trackers[name]
+            del self._trackers[name]
             say(f"the tracker {name} is given up, the run goes on: {type(error).__name__}: {error}")
 
 
-def open_trackers(names: Sequence[str], out: Path, config: Mapping[str, Any]) -> Trackers:
-    """Open the trackers called `names` for the run in `out`, those of an earlier attempt where they stood.
+def _tell(tracker: Tracker, row: Row) -> None:
+    step, values = row["step"], {name: value for name, value in row.items() if name not in ("step", "time")}
+    numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+    if numbers:
+        tracker.write(step, numbers)
+    for name, value in values.items():
+        if isinstance(value, str):
+            tracker.write_text(step, name, value)
 
-    What they were told stands in `trackers.json` and in the metrics and samples of the earlier attempt; call this
-    before those are taken back to the last checkpoint.
+
+def open_trackers(names: Sequence[str], out: Path, config: Mapping[str, Any]) -> Trackers | None:
+    """Open the trackers called `names` for the run in `out`, those of an earlier attempt where they stood.
 
     Raises:
         ConfigError: there is no such tracker, or its package is not installed.
         ResourceError: it cannot be opened.
     """
     if not names:
-        return Trackers()
+        return None
     record = read_json(out / RECORD) if (out / RECORD).is_file() else {}
-    latest = Told.by(read_rows(out / METRICS), read_rows(out / SAMPLES))
     trackers, told = dict[str, Tracker](), dict[str, Told]()
     for name in dict.fromkeys(names):
         known = record.get(name)
         run = TrackedRun(f"{out.parent.name}/{out.name}", config, known["run"] if known else None)
         trackers[name] = _open(name, run)
-        told[name] = _told(known).joined(latest) if known and trackers[name].run_id == known["run"] else Told()
-    write_json(
-        out / RECORD,
-        {
-            name: {
-                "run": trackers[name].run_id,
-                "step": told[name].step,
-                "names": sorted(told[name].names),
-                "sample_step": told[name].sample_step,
-            }
-            for name in trackers
-        },
-    )
-    return Trackers(trackers, told)
-
-
-def _told(record: Mapping[str, Any]) -> Told:
-    return Told(record["step"], frozenset(record["names"]), record["sample_step"])
+        if known and trackers[name].run_id == known["run"]:
+            told[name] = Told(known["step"], frozenset(known["names"]))
+        else:
+            told[name] = Told()
+    return Trackers(trackers, told, out / RECORD)
 
 
 def _open(name: str, run: TrackedRun) -> Tracker:

@@ -1,4 +1,4 @@
-"""Runs in MLflow: where `MLFLOW_TRACKING_URI` says, by default in the folder `mlruns`."""
+"""Runs in MLflow: where `MLFLOW_TRACKING_URI` says, by default in the database `mlflow.db`, with texts in `mlruns`."""
 
 import os
 import time
@@ -67,7 +67,7 @@ def open_mlflow(run: TrackedRun) -> MLflowTracker:
         ConfigError: MLflow is not installed.
     """
     mlflow = need("mlflow", "mlflow", "leave it out of trackers")
-    client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", "mlruns"))
+    client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
     return MLflowTracker(client, mlflow.entities, run)
 
 
