@@ -118,7 +118,7 @@ def build_inkstone(size: Size) -> interleave.Steps:
     from inkstone.core.device import tune_allocator
     from inkstone.core.progress import set_quiet
     from inkstone.nn.models.llama import LlamaForCausalLM
-    from inkstone.train.cost import RandomSequences
+    from inkstone.train.cost.trial_pretrain import RandomSequences
     from inkstone.train.loop import Loop, pretrain_settings
     from inkstone.train.metrics import MetricsLog
     from inkstone.train.objectives.pretrain import Pretrain

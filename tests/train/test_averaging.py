@@ -10,7 +10,8 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.averaging import settle_weights
 from inkstone.train.config import PretrainConfig
-from inkstone.train.cost import checkpoint_bytes
+from inkstone.train.cost.counts import count
+from inkstone.train.cost.disk import checkpoint_bytes
 from tests.train.helpers import TINY, tiny_loop
 
 NAME = "model.layers.1.self_attn.o_proj.weight"
@@ -67,5 +68,5 @@ def test_the_disk_of_checkpoints_is_that_of_the_plan(corpus_folder: Path, tokeni
     loop.evaluate = lambda model, step: {"valid_loss": 1 / step}
     loop.run()
     measured = sum(path.stat().st_size for path in (tmp_path / "checkpoints").rglob("*") if path.is_file())
-    planned = checkpoint_bytes(loop.settings.config, loop.model.num_parameters(), 9)
+    planned = checkpoint_bytes(loop.settings.config, count(loop.model, loop.settings.config.optimizer), 9)
     assert planned == pytest.approx(measured, rel=0.15)

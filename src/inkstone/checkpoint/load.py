@@ -28,7 +28,8 @@ from inkstone.core.registry import lookup, names
 from inkstone.nn.models.base import Decoder, Model, ModelConfig
 from inkstone.tokenizer import Tokenizer
 
-_DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers")
+DEPTH_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers")
+"""What families call the number of their blocks."""
 _MAX_DEPTH = 10_000
 _GENERATION_KEYS = (
     "num_beams",
@@ -155,7 +156,7 @@ def read_outline(folder: Path, *, verify: bool = False) -> Outline:
 def _blueprint(folder: Path, hf: HFConfig) -> tuple[ModelFamily, Callable[[ModelConfig], Model], ModelConfig]:
     """The family, what builds its model, and the config: all that config.json says, checked as far as it goes alone."""
     where = folder / CONFIG
-    for key in _DEPTH_KEYS:
+    for key in DEPTH_KEYS:
         if isinstance(depth := hf.get(key), int) and depth > _MAX_DEPTH:
             raise CheckpointError(f"{key} is {depth}, which is absurd", where=where, remedy=_COPY_FOLDER)
     try:

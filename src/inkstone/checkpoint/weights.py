@@ -175,7 +175,8 @@ def write_safetensors(
 
     The layout is that of https://huggingface.co/docs/safetensors: the header's size (8 bytes, little endian), the
     header (JSON, padded so that values begin at a multiple of 64 bytes), then the values, widest dtypes first so that
-    each tensor is aligned. Floating-point values are converted to `dtype`, where one is given.
+    each tensor is aligned. Floating-point values are converted to `dtype`, where one is given. A tensor on the meta
+    device, which has no values, is written as zeros that take no space on the disk.
 
     Raises:
         ResourceError: the disk is full; an earlier file at `path` is untouched.
@@ -194,8 +195,12 @@ def write_safetensors(
     with atomic_file(path, "wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
         for name in names:
+            if tensors[name].is_meta:
+                file.seek(tensors[name].numel() * saved[name].itemsize, os.SEEK_CUR)
+                continue
             values = tensors[name].detach().to("cpu", saved[name]).contiguous().reshape(-1).view(torch.uint8)
             file.write(values.numpy().data)
+        file.truncate()
 
 
 def _saved_dtype(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:

@@ -143,6 +143,13 @@ def total_memory_bytes() -> int:
     return total
 
 
+def free_memory_bytes() -> int:
+    """Memory that this process could still take without swapping, in bytes."""
+    import psutil
+
+    return min(int(psutil.virtual_memory().available), total_memory_bytes())
+
+
 def num_usable_cores() -> int:
     """Processor cores that this process may run on."""
     if sys.platform == "linux":

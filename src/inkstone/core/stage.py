@@ -50,7 +50,12 @@ class Stage(Generic[C]):
     sources: Callable[[C], Iterable[Path]] | None = None
     """The files outside of any stage's folder that `run` will read."""
     plan: Callable[[C, Mapping[str, Path]], Mapping[str, Any]] | None = None
-    """Estimated cost: any of parameters, memory_bytes, disk_bytes, tokens, seconds, and free text rows."""
+    """Estimated cost: any of parameters, trained_parameters, memory_bytes, memory (bytes by part), disk_bytes, tokens,
+    seconds, alternatives (settings that need less memory, the nearest first: `settings`, `memory_bytes`, `seconds`),
+    and free text rows."""
+    outline: Callable[[C, Mapping[str, Path], Path], None] | None = None
+    """Writes to a folder what later stages are planned with before `run` has made it: files as `run` writes them, of
+    examples all or some, of weights the shapes."""
     extends: Callable[[C, C], bool] | None = None
     """Whether work done (or begun) with the first settings goes on under the second in the same folder: a training
     run with more steps. `run` finds all files of the earlier work, and that of a finished run is complete."""
@@ -75,6 +80,7 @@ def stage(
     version: int = 1,
     sources: Callable[[C], Iterable[Path]] | None = None,
     plan: Callable[[C, Mapping[str, Path]], Mapping[str, Any]] | None = None,
+    outline: Callable[[C, Mapping[str, Path], Path], None] | None = None,
     extends: Callable[[C, C], bool] | None = None,
 ) -> Callable[[Callable[[C, Mapping[str, Path], Path], Summary]], Stage[C]]:
     """Decorator: makes a Stage of ``run(config: SomeConfig, inputs, out)``; its docstring's first line is the help."""
@@ -82,7 +88,7 @@ def stage(
     def decorate(run: Callable[[C, Mapping[str, Path], Path], Summary]) -> Stage[C]:
         config = get_type_hints(run)["config"]
         summary_line = (inspect.getdoc(run) or "").partition("\n")[0]
-        return Stage(name, config, run, inputs, optional_inputs, summary_line, version, sources, plan, extends)
+        return Stage(name, config, run, inputs, optional_inputs, summary_line, version, sources, plan, outline, extends)
 
     return decorate
 

@@ -7,19 +7,22 @@ from typing import Any, Literal
 from pydantic import Field
 
 from inkstone.core.config import Config
-from inkstone.core.errors import ConfigError
+from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.files import write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.stage import Summary, stage
 from inkstone.data.corpus import SPLITS, Corpus, Split
 from inkstone.data.examples.texts import ExampleTexts, open_texts
+from inkstone.data.tokenizer_outline import assumed_tokenizer, save_assumed
 from inkstone.tokenizer import Tokenizer
+from inkstone.tokenizer.extend import extend_tokenizer
 from inkstone.tokenizer.report import build_report
 from inkstone.tokenizer.sample import sample_blocks, sample_documents
 from inkstone.tokenizer.train import train_bytes_bpe, train_characters
 from inkstone.tokenizer.train_subwords import train_unigram, train_word_pieces
 
 DEFAULT_VOCAB_SIZE = 8192
+_OUTLINE_BYTES = 2_000_000
 _TOKENIZER_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
 
 
@@ -56,7 +59,25 @@ def _sources(config: TokenizerConfig) -> Iterable[Path]:
     return sorted(path for path in config.path.iterdir() if path.suffix in _TOKENIZER_SUFFIXES)
 
 
-@stage("tokenizer", inputs=("corpus",), sources=_sources)
+def outline(config: TokenizerConfig, inputs: Mapping[str, Path], out: Path) -> None:
+    """A tokenizer learned from a small part of the corpus, or where there is none yet one of a likely kind."""
+    _check(config)
+    size = config.vocab_size or DEFAULT_VOCAB_SIZE
+    try:
+        corpus = None if config.path is not None else open_texts(inputs["corpus"])
+    except InputError:
+        save_assumed(assumed_tokenizer(config.kind, size), out)
+        return
+    if corpus is None:
+        assert config.path is not None
+        Tokenizer.load(config.path).save(out)
+        return
+    made = _make(config.model_copy(update={"max_train_bytes": min(config.max_train_bytes, _OUTLINE_BYTES)}), corpus)
+    missing = 0 if config.kind == "characters" else size - made.vocab_size
+    extend_tokenizer(made, [f"<|not learned {number}|>" for number in range(missing)]).save(out)
+
+
+@stage("tokenizer", inputs=("corpus",), sources=_sources, outline=outline)
 def tokenizer(config: TokenizerConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Train a tokenizer on a corpus or on examples, and report bytes per token and round trips."""
     _check(config)

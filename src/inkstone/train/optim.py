@@ -71,6 +71,23 @@ def build_optimizers(model: Model, config: OptimizerConfig, layer_decay: float =
     return optimizers
 
 
+def num_state_values(model: Model, config: OptimizerConfig) -> int:
+    """Values that the optimizers of `build_optimizers` remember from step to step, all float32."""
+    if config.name == "sgd":
+        return num_trained(model) if config.momentum else 0
+    inner = _inside_blocks(model) if config.name == "muon" else set()
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    return sum(
+        parameter.numel() * (1 if id(parameter) in inner and parameter.squeeze().dim() >= 2 else 2)
+        for parameter in trained
+    )
+
+
+def num_trained(model: Model) -> int:
+    """Values that are trained."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def _rates(model: Model, layer_decay: float) -> dict[str, float]:
     """Name of a parameter → its learning rate as a multiple of the schedule's."""
     if layer_decay == 1:

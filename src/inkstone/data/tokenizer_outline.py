@@ -1,0 +1,55 @@
+"""What a tokenizer will be like, before its corpus is there."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import tokenizers
+from tokenizers import Regex, models, pre_tokenizers
+
+from inkstone.tokenizer import Tokenizer
+from inkstone.tokenizer.train import train_bytes_bpe, train_characters
+from inkstone.tokenizer.train_subwords import train_unigram, train_word_pieces
+
+ASSUMED_VOCABULARY = 8192
+_ANY_TEXT = ("An inkstone: 墨與硯。",)
+_MADE: Mapping[str, Callable[[], Tokenizer]] = {
+    "bytes_bpe": lambda: train_bytes_bpe(_ANY_TEXT, 300),
+    "wordpiece": lambda: train_word_pieces(_ANY_TEXT, 64),
+    "unigram": lambda: train_unigram(_ANY_TEXT, 64),
+    "characters": lambda: train_characters(_ANY_TEXT),
+}
+_PIECES = r"\p{Han}|\s?\p{L}{1,5}|\s?\p{N}|\s?[^\s\p{L}\p{N}]|\s+"
+"""What counts as a token: up to five letters, one Chinese character, a digit, a sign."""
+_CHARACTERS = r"(?s)."
+_ASSUMED = "assumed_tokenizer"
+"""The file that says of a folder that its tokenizer is such a one."""
+
+
+def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABULARY) -> Tokenizer:
+    """A tokenizer with the special tokens of its kind, which makes about as many tokens of a text as a trained one.
+
+    Args:
+        kind: of the stage `tokenizer`.
+        vocab_size: of all tokens.
+    """
+    made = _MADE.get(kind, _MADE["bytes_bpe"])()
+    special = list(made.special_tokens)
+    kept = {token: made.special_tokens[token] for token in special}
+    free = (number for number in range(vocab_size) if number not in set(kept.values()))
+    words = {f"assumed {number}": number for number in free}
+    backend = tokenizers.Tokenizer.from_str(made.backend.to_str())
+    backend.model = models.WordLevel(words | kept, unk_token=next(iter(words)))
+    backend.normalizer = None  # type: ignore[assignment]
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS if kind == "characters" else _PIECES), "isolated")
+    return Tokenizer(backend, made.special, made.chat_template)
+
+
+def save_assumed(tokenizer: Tokenizer, folder: Path) -> None:
+    """Save a tokenizer so that `is_assumed` knows it."""
+    tokenizer.save(folder)
+    (folder / _ASSUMED).touch()
+
+
+def is_assumed(folder: Path) -> bool:
+    """Whether the tokenizer in a folder stands for one that is not trained yet."""
+    return (folder / _ASSUMED).exists()

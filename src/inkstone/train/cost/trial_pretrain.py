@@ -1,0 +1,95 @@
+"""Pretraining in small: random tokens."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inkstone.data.packing import PackedSequence
+from inkstone.data.tokenizer_outline import assumed_tokenizer, is_assumed
+from inkstone.nn.models.base import Model
+from inkstone.tokenizer import Tokenizer
+from inkstone.train.config import PretrainConfig
+from inkstone.train.cost.trial import Amounts, Run, Trial, one_step
+from inkstone.train.learning import build_model, equip, learning_of
+from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
+
+
+class RandomSequences:
+    """Endless sequences of random tokens, each one document."""
+
+    per_epoch = 1 << 30
+
+    def __init__(self, vocab_size: int, length: int) -> None:
+        self._vocab_size, self._length = vocab_size, length
+
+    def batch(self, start: int, size: int) -> Sequence[PackedSequence]:
+        """Sequences of one segment each."""
+        rows = np.random.default_rng(start).integers(self._vocab_size, size=(size, self._length))
+        positions, segments = np.arange(self._length), np.zeros(self._length, dtype=np.int64)
+        return [PackedSequence(row, row, positions, segments) for row in rows]
+
+
+class PretrainTrial(Trial):
+    """A pretraining run.
+
+    Args:
+        config: of the stage.
+        inputs: the tokenizer need not be there.
+    """
+
+    config: PretrainConfig
+
+    def __init__(self, config: PretrainConfig, inputs: Mapping[str, Path]) -> None:
+        self.config = config
+        tokenizer, self.notes = known_tokenizer(inputs)
+        self.tokenizer = equip(tokenizer, config)
+        self.settings = pretrain_settings(config)
+        size, length = self.settings.batch_size, config.context_length
+        at_once = config.chosen_micro_batch_size(self.settings.device.type)
+        self.notes = {"batch": f"{size} × {length} tokens, {at_once} at a time", **self.notes}
+        self.micro_batch_tokens, self.longest_tokens = at_once * length, length
+        validation = max(1, config.eval_tokens // length) * length
+        self.amounts = Amounts(config.steps, size, length, validation)
+
+    def settings_of(self, config: PretrainConfig) -> LoopSettings:
+        """As in `Trial`."""
+        return pretrain_settings(config)
+
+    def base(self) -> Model:
+        """As in `Trial`."""
+        with torch.device("meta"):
+            token_ids = {"pad_token_id": self.tokenizer.pad_id, "decoder_start_token_id": self.tokenizer.pad_id}
+            return self.config.architecture.build(self.config.shape(self.tokenizer.vocab_size, token_ids))
+
+    def outline(self, config: PretrainConfig) -> Model:
+        """As in `Trial`."""
+        return self.base()
+
+    def load(self) -> Model:
+        """As in `Trial`."""
+        return build_model(self.config, self.tokenizer)
+
+    def run(self, model: Model, config: PretrainConfig, out: Path, num_tokens: float = 0.0) -> Run:
+        """As in `Trial`."""
+        settings = pretrain_settings(config)
+        learning = learning_of(config, self.tokenizer)
+        model.to(settings.device)
+        examples = learning.examples(RandomSequences(model.config.vocab_size, learning.length))
+        at_once = config.chosen_micro_batch_size(settings.device.type)
+        size = min(settings.batch_size, max(1, round(num_tokens / config.context_length / at_once)) * at_once)
+        loop = Loop(model, learning.objective, examples, one_step(settings, size), out, None)
+        return Run(loop, examples.batch(0, at_once))
+
+
+def known_tokenizer(inputs: Mapping[str, Path]) -> tuple[Tokenizer, dict[str, str]]:
+    """The tokenizer of a run, or where it is not trained yet one of a likely size, and a note that says so."""
+    folder = inputs.get("tokenizer")
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        tokenizer = assumed_tokenizer()
+    else:
+        tokenizer = Tokenizer.load(folder)
+        if not is_assumed(folder):
+            return tokenizer, {}
+    return tokenizer, {"vocabulary": f"assumed {tokenizer.vocab_size:,}: the tokenizer is not trained yet"}
