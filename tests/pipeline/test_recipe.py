@@ -138,7 +138,9 @@ def test_recipes_by_name(workplace: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_shipped_recipes_are_valid(name: str) -> None:
-    overrides = [] if name == "quickstart" else ["collect.paths=[my-data]"]
-    loaded = load_recipe(shipped_recipes()[name], overrides)
+    loaded = load_recipe(shipped_recipes()[name])
     assert loaded.name == name
     assert loaded.description
+    variables = loaded.data.get("variables", {})
+    for variable in variables:  # each is used, and can be given
+        assert load_recipe(shipped_recipes()[name], [f"{variable}=elsewhere"]).steps != loaded.steps
