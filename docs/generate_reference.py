@@ -87,7 +87,7 @@ def recipe_page() -> str:
 
 
 def _in_line_order() -> list[str]:
-    order = list(COMMANDS["Stages"])
+    order = [name for title in ("From text", "Teach") for name in COMMANDS[title]]
     return [name for name in order if name in names("stages")]
 
 
