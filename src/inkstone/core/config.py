@@ -26,7 +26,9 @@ class Config(BaseModel):
         """Take the keys that a group of settings leaves out from the field's default, not from the group's class."""
         if not isinstance(data, dict):
             return data
-        defaults = {name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)}
+        defaults = {
+            name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Config)
+        }
         return data | {
             name: default.model_dump(exclude_unset=True) | data[name]
             for name, default in defaults.items()

@@ -39,7 +39,7 @@ def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABUL
     words = {f"assumed {number}": number for number in free}
     backend = tokenizers.Tokenizer.from_str(made.backend.to_str())
     backend.model = models.WordLevel(words | kept, unk_token=next(iter(words)))
-    backend.normalizer = None  # type: ignore[assignment]
+    backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS if kind == "characters" else _PIECES), "isolated")
     return Tokenizer(backend, made.special, made.chat_template)
 

@@ -103,6 +103,11 @@ def generate_batch(
     `generate`; an error names the number of its prompt.
 
     Args:
+        model: as of `generate`, like all that is not named here.
+        prompts: token ids.
+        params: how tokens are drawn.
+        stop_ids: tokens that end a completion.
+        decode: turns token ids into text.
         seeds: of each prompt, instead of `params.seed`.
         log_probabilities: fill `Completion.log_probabilities`.
     """
