@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inkstone.core import progress as module
-from inkstone.core.progress import duration, progress, say, set_quiet, size, tee
+from inkstone.core.progress import duration, progress, say, set_quiet, size, tee, value_text
 
 PROGRAM = """
     from inkstone.core import progress
@@ -42,22 +44,80 @@ def test_plain_lines_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 
 def test_live_bar_on_a_terminal() -> None:
+    shown, code = on_a_terminal(PROGRAM, columns=120)
+    assert code == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert "━" in text
+    assert re.search(r"\d/4 steps \(\d+%\) · [\d.]+ steps/s · [\d.]+ s left · loss 2\.500 · tokens/s 12,345", text)
+    assert "half way" in text
+    assert text.rstrip().splitlines()[-1].startswith("pretrain: 4 steps in ")
+
+
+VIEW = """
+    import signal, sys, time
+    from rich.panel import Panel
+    from inkstone.core import progress
+
+    class View:
+        losses = []
+
+        def update(self, fields):
+            self.losses.append(fields["loss"])
+
+        def draw(self, bar):
+            return Panel(f"墨 {bar.count()} {self.losses}")
+
+    with progress.progress("train", total=4, unit="step", view=View()) as bar:
+        for step in range(4):
+            bar.update(loss=step)
+            if step == 1:
+                progress.say("half way")
+                time.sleep(1.2)
+                if sys.argv[1:]:
+                    signal.raise_signal(signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_view_on_a_terminal_leaves_it_as_it_was(interrupted: bool) -> None:
+    shown, code = on_a_terminal(VIEW, *["interrupt"] * interrupted)
+    assert (code != 0) == interrupted
+    assert "╭" in shown
+    assert "墨 2/4 steps (50%) [0, 1]" in shown
+    assert "half way" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is shown again
+    after = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown[shown.rindex("\x1b[2K") :])
+    assert "╭" not in after
+    assert ("train: 4 steps in " in after) != interrupted
+    framed = [line for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).splitlines() if "╭" in line]
+    assert all(len(line.strip()) <= 80 - len("^C") for line in framed)
+
+
+def test_a_view_is_plain_lines_elsewhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoView:
+        def update(self, fields: Mapping[str, Any]) -> None:
+            raise AssertionError("nobody looks")
+
+        draw = update
+
+    monkeypatch.setattr(module, "PLAIN_INTERVAL_S", 0.0)
+    with progress("train", total=2, unit="step", view=NoView()) as bar:  # type: ignore[arg-type]
+        bar.update(loss=2.5)
+    assert capsys.readouterr().err.startswith("train: 1/2 steps (50%), ")
+
+
+def on_a_terminal(program: str, *arguments: str, columns: int = 80) -> tuple[str, int]:
+    """What a program writes to a terminal, and its exit code."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)], stderr=slave, stdout=slave, env=environment
-    ) as process:
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
+    with subprocess.Popen(command, stderr=slave, stdout=slave, env=environment) as process:
         os.close(slave)
         shown = b""
         while chunk := _read(master):
             shown += chunk
     os.close(master)
-    assert process.returncode == 0
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
-    assert "━" in text
-    assert re.search(r"\d/4 steps \(\d+%\) · [\d.]+ steps/s · [\d.]+ s left · loss 2\.500 · tokens/s 12,345", text)
-    assert "half way" in text
-    assert text.rstrip().splitlines()[-1].startswith("pretrain: 4 steps in ")
+    return shown.decode(), process.returncode
 
 
 def _read(descriptor: int) -> bytes:
@@ -101,6 +161,12 @@ def test_quiet_still_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     say("aloud")
     assert capsys.readouterr().err == "aloud\n"
     assert (tmp_path / "log.txt").read_text().endswith(" noted\n")
+
+
+def test_values_have_four_digits() -> None:
+    values = (12345.6, 123.4, 12.345, 2.5, 0.5, 0.0012, -0.25, 7, 12345, True, "34%")
+    texts = ["12,346", "123", "12.35", "2.500", "0.500", "0.0012", "-0.250", "7", "12,345", "True", "34%"]
+    assert [value_text(value) for value in values] == texts
 
 
 def test_amounts_read_well() -> None:

@@ -207,8 +207,12 @@ def _saved_dtype(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:
     return dtype if dtype is not None and value.is_floating_point() else value.dtype
 
 
-def parse_size(size: int | str) -> int:
+def parse_size(size: int | str, *, where: str = "max_shard_size") -> int:
     """Bytes of a size such as `5GB`, `500MB` or `2GiB`.
+
+    Args:
+        size: a number of bytes, or a text.
+        where: the setting, for errors.
 
     Raises:
         ConfigError: it is no size.
@@ -216,7 +220,7 @@ def parse_size(size: int | str) -> int:
     match = re.fullmatch(r"\s*(\d{1,15})\s*([KMG]I?B)?\s*", str(size), re.IGNORECASE)
     num_bytes = int(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0
     if num_bytes == 0:
-        raise ConfigError(f"{size!r} is no size", where="max_shard_size", remedy="write it like 5GB or 500MB")
+        raise ConfigError(f"{size!r} is no size", where=where, remedy="write it like 5GB or 500MB")
     return num_bytes
 
 

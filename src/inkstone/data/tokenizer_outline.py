@@ -18,11 +18,11 @@ _MADE: Mapping[str, Callable[[], Tokenizer]] = {
     "unigram": lambda: train_unigram(_ANY_TEXT, 64),
     "characters": lambda: train_characters(_ANY_TEXT),
 }
-_PIECES = r"\p{Han}|\s?\p{L}{1,5}|\s?\p{N}|\s?[^\s\p{L}\p{N}]|\s+"
+_PIECES = r"\p{Han}| ?\p{L}{1,5}| ?\p{N}| ?[^\s\p{L}\p{N}]|\s"
 """What counts as a token: up to five letters, one Chinese character, a digit, a sign."""
 _CHARACTERS = r"(?s)."
 _ASSUMED = "assumed_tokenizer"
-"""The file that says of a folder that its tokenizer is such a one."""
+"""The file of `mark_assumed`."""
 
 
 def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABULARY) -> Tokenizer:
@@ -44,12 +44,11 @@ def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABUL
     return Tokenizer(backend, made.special, made.chat_template)
 
 
-def save_assumed(tokenizer: Tokenizer, folder: Path) -> None:
-    """Save a tokenizer so that `is_assumed` knows it."""
-    tokenizer.save(folder)
+def mark_assumed(folder: Path) -> None:
+    """Say of a folder that its tokenizer, or its model's, stands for one that is not trained yet."""
     (folder / _ASSUMED).touch()
 
 
 def is_assumed(folder: Path) -> bool:
-    """Whether the tokenizer in a folder stands for one that is not trained yet."""
+    """Whether that was said."""
     return (folder / _ASSUMED).exists()

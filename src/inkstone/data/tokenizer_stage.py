@@ -13,7 +13,7 @@ from inkstone.core.progress import progress, say
 from inkstone.core.stage import Summary, stage
 from inkstone.data.corpus import SPLITS, Corpus, Split
 from inkstone.data.examples.texts import ExampleTexts, open_texts
-from inkstone.data.tokenizer_outline import assumed_tokenizer, save_assumed
+from inkstone.data.tokenizer_outline import assumed_tokenizer, mark_assumed
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.extend import extend_tokenizer
 from inkstone.tokenizer.report import build_report
@@ -66,7 +66,8 @@ def outline(config: TokenizerConfig, inputs: Mapping[str, Path], out: Path) -> N
     try:
         corpus = None if config.path is not None else open_texts(inputs["corpus"])
     except InputError:
-        save_assumed(assumed_tokenizer(config.kind, size), out)
+        assumed_tokenizer(config.kind, size).save(out)
+        mark_assumed(out)
         return
     if corpus is None:
         assert config.path is not None

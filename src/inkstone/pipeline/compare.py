@@ -188,6 +188,8 @@ def _result_text(_: str, joined: Json | None) -> str:
 
 
 _TITLES = {
+    "steps": "steps done",
+    "tokens": "tokens read",
     "seconds": "time in training",
     "tokens_per_s": "tokens/s",
     "loss": "training loss",

@@ -58,7 +58,14 @@ def draw_comparison(groups: Sequence[Group], out: Path, by: str) -> None:
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", frameon=False, fontsize=8)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside upper left",
+        ncols=min(3, len(handles)),
+        frameon=False,
+        fontsize=8,
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     save_figure(figure, out)
 
@@ -79,4 +86,4 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def _title(name: str) -> str:
     base = name.removeprefix(VALID).replace("_", " ")
-    return f"{base}, validation" if name.startswith(VALID) else base
+    return f"{base}, validation" if name.startswith(VALID) else base if name == "learning_rate" else f"{base}, training"

@@ -1,7 +1,8 @@
 """What a recipe will need, before anything is started."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,19 @@ from typing import Any
 from inkstone.core.device import total_memory_bytes
 from inkstone.core.errors import InkstoneError
 from inkstone.core.manifest import has_manifest, read_manifest
-from inkstone.core.progress import duration, say, size
+from inkstone.core.progress import say, size
 from inkstone.core.stage import has_unfinished_work, is_complete
+from inkstone.pipeline.outlines import needed_steps, stand_in
 from inkstone.pipeline.recipe import Recipe, Step, find_recipe, load_recipe
 from inkstone.pipeline.runner import select_steps
-from inkstone.pipeline.show import number, print_json, print_table, value_text
+from inkstone.pipeline.show import print_json
+from inkstone.pipeline.show_plan import print_plan
 
-ESTIMATES = ("parameters", "tokens", "memory_bytes", "disk_bytes", "seconds")
+_ESTIMATES = ("parameters", "trained_parameters", "tokens", "memory_bytes", "memory", "disk_bytes", "seconds")
+_FIT = "fit"
+
+Fit = Callable[[float], Sequence[Mapping[str, Any]]]
+"""Bytes of memory → settings that need no more, each with `settings`, `memory_bytes` and `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,17 @@ class StepPlan:
     state: str
     """``unchanged``, ``to continue`` or ``to run``."""
     parameters: int | None = None
+    trained_parameters: int | None = None
     tokens: int | None = None
     memory_bytes: int | None = None
+    """The peak."""
+    memory: Mapping[str, float] = field(default_factory=dict)
+    """The peak, part by part."""
     disk_bytes: int | None = None
     seconds: float | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    alternatives: Sequence[Mapping[str, Any]] = ()
+    """Where it needs more memory than there is: settings with which it does not, the nearest first."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Plan:
 
     @property
     def warnings(self) -> list[str]:
-        """Where the recipe needs more than this machine has."""
+        """Where the recipe needs more than there is."""
         pairs = (
             ("memory", self.memory_bytes, self.memory_available_bytes),
             ("disk", self.disk_bytes, self.disk_available_bytes),
@@ -59,17 +72,39 @@ class Plan:
         return [f"needs {size(need)} of {name}, but there are {size(has)}" for name, need, has in pairs if need > has]
 
 
-def plan_recipe(recipe: Recipe, folder: Path, *, only: Sequence[str] = (), start: str | None = None) -> Plan:
-    """Ask every stage what it will need (those that train time a few steps), or read what it took.
+def plan_recipe(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    only: Sequence[str] = (),
+    start: str | None = None,
+    memory_bytes: int | None = None,
+) -> Plan:
+    """Ask every stage what it will need (those that train measure a few micro-batches), or read what it took.
+
+    Args:
+        recipe: what to plan.
+        folder: of its run.
+        only: names of the steps to plan, by default all.
+        start: the first step to plan.
+        memory_bytes: that there are, by default this machine's.
 
     Raises:
         InkstoneError: from a stage whose settings cannot work.
     """
+    available = total_memory_bytes() if memory_bytes is None else memory_bytes
+    selected = {step.name for step in select_steps(recipe, only, start)}
+    needed = needed_steps(recipe, selected)
     states: dict[str, str] = {}
     plans = []
-    for step in select_steps(recipe, only, start):
-        states[step.name] = _state(step, folder, states)
-        plans.append(_plan_step(step, folder, states[step.name]))
+    with tempfile.TemporaryDirectory(prefix="inkstone-plan-") as outlines:
+        for step in recipe.steps:
+            if step.name in selected:
+                states[step.name] = _state(step, folder, states)
+                plans.append(_plan_step(step, folder, Path(outlines), states[step.name], available))
+            if step.name in needed:
+                is_finished = states.get(step.name, "unchanged") == "unchanged"
+                stand_in(step, folder / step.name if is_finished else None, Path(outlines))
     ahead = [plan for plan in plans if plan.state != "unchanged"]
     return Plan(
         name=recipe.name,
@@ -78,7 +113,7 @@ def plan_recipe(recipe: Recipe, folder: Path, *, only: Sequence[str] = (), start
         memory_bytes=max((plan.memory_bytes or 0 for plan in ahead), default=0),
         disk_bytes=sum(plan.disk_bytes or 0 for plan in ahead),
         seconds=sum(plan.seconds or 0.0 for plan in ahead),
-        memory_available_bytes=total_memory_bytes(),
+        memory_available_bytes=available,
         disk_available_bytes=_free_disk(folder),
     )
 
@@ -99,24 +134,38 @@ def _state(step: Step, folder: Path, states: Mapping[str, str]) -> str:
     return "to run"
 
 
-def _plan_step(step: Step, folder: Path, state: str) -> StepPlan:
+def _plan_step(step: Step, folder: Path, outlines: Path, state: str, available: int) -> StepPlan:
     if state == "unchanged":
-        manifest = read_manifest(folder / step.name)
-        disk = sum(output.size for output in manifest.outputs.values())
-        return StepPlan(
-            step.name,
-            state,
-            parameters=manifest.summary.get("parameters"),
-            tokens=manifest.summary.get("tokens"),
-            disk_bytes=disk,
-            seconds=manifest.duration_s,
-        )
+        return _as_it_was(step, folder)
     if step.stage.plan is None:
         return StepPlan(step.name, state)
     say(f"{step.name}: estimating")
-    estimate = dict(step.stage.plan(step.config, step.input_paths(folder)))
-    known = {key: estimate.pop(key) for key in ESTIMATES if key in estimate}
-    return StepPlan(step.name, state, **known, notes=estimate)
+    try:
+        estimate = dict(step.stage.plan(step.config, step.input_paths(outlines)))
+    except InkstoneError as error:
+        if all((folder / name).is_dir() for name in step.depends):
+            raise
+        return StepPlan(step.name, state, notes={"not planned": str(error)})
+    known = {key: estimate.pop(key) for key in _ESTIMATES if key in estimate}
+    fit: Fit | None = estimate.pop(_FIT, None)
+    alternatives: Sequence[Mapping[str, Any]] = ()
+    if fit is not None and known["memory_bytes"] > available:
+        say(f"{step.name}: looking for settings that fit")
+        alternatives = fit(available)
+    return StepPlan(step.name, state, **known, notes=estimate, alternatives=alternatives)
+
+
+def _as_it_was(step: Step, folder: Path) -> StepPlan:
+    manifest = read_manifest(folder / step.name)
+    return StepPlan(
+        step.name,
+        "unchanged",
+        parameters=manifest.summary.get("parameters"),
+        trained_parameters=manifest.summary.get("trained_parameters"),
+        tokens=manifest.summary.get("tokens"),
+        disk_bytes=sum(output.size for output in manifest.outputs.values()),
+        seconds=manifest.duration_s,
+    )
 
 
 def _free_disk(folder: Path) -> int:
@@ -131,48 +180,27 @@ def command(
     set_: Sequence[str] = (),
     only: Sequence[str] = (),
     from_: str | None = None,
+    memory: str | None = None,
     runs: Path = Path("runs"),
     json: bool = False,
 ) -> None:
-    """Say what a recipe needs: parameters, tokens, memory, disk and time.
+    """Say what a recipe needs: parameters, tokens, memory, disk and time, and what to change where it does not fit.
 
     Args:
         recipe: Path of a recipe, or the name of one that ships with Inkstone.
         set_: Change a setting: stage.key=value, the value in YAML; may be repeated.
         only: Plan only this stage; may be repeated.
         from_: Leave out the stages before this one.
+        memory: Memory that there is, such as 8GB, instead of this machine's.
         runs: Folder of all runs.
         json: Print the plan as JSON.
     """
+    from inkstone.checkpoint.weights import parse_size
+
     parsed = load_recipe(find_recipe(recipe), set_)
-    plan = plan_recipe(parsed, runs / parsed.name, only=only, start=from_)
+    memory_bytes = None if memory is None else parse_size(memory, where="--memory")
+    plan = plan_recipe(parsed, runs / parsed.name, only=only, start=from_, memory_bytes=memory_bytes)
     if json:
         print_json({**asdict(plan), "warnings": plan.warnings})
     else:
-        _print(plan)
-
-
-def _print(plan: Plan) -> None:
-    rows = [
-        [
-            step.stage,
-            "✓ unchanged" if step.state == "unchanged" else step.state,
-            *(_cell(key, getattr(step, key)) for key in ESTIMATES),
-        ]
-        for step in plan.steps
-    ]
-    total = ["to run", "", "", "", size(plan.memory_bytes), size(plan.disk_bytes), duration(plan.seconds)]
-    columns = ("stage", "state", "parameters", "tokens", "memory", "disk", "time")
-    print_table(f"{plan.name} → {plan.folder}", columns, [*rows, total], right=columns[2:])
-    for step in plan.steps:
-        for key, value in step.notes.items():
-            print(f"  {step.stage}: {key.replace('_', ' ')} {value_text(key, value)}")
-    print(f"This machine: {size(plan.memory_available_bytes)} memory, {size(plan.disk_available_bytes)} free disk.")
-    for warning in plan.warnings:
-        print(f"! {warning}")
-
-
-def _cell(key: str, value: float | None) -> str:
-    if value is None:
-        return "–"
-    return value_text(key, value) if key.endswith("_bytes") or key == "seconds" else number(value)
+        print_plan(plan)

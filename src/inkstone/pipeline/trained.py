@@ -18,6 +18,8 @@ from inkstone.pipeline.runner import RUN_FILE
 from inkstone.train.row_log import METRICS, Row, read_rows
 
 _SEED = "seed"
+_NOT_COMPARED = frozenset({_SEED, "trackers", "sample_tokens"})
+"""Settings that make no two runs different: all but the seed change nothing of the model."""
 _LEADING_INPUTS = ("adapter", "model")
 """Of a stage that changes or measures a model: where to look first for the stage that trained it."""
 
@@ -92,8 +94,8 @@ class Trained:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Dotted name → value, but for the seed."""
-        return dict(_flat(_without_seeds(self.record.config)))
+        """Dotted name → value, of those that are compared."""
+        return dict(_flat(_compared(self.record.config)))
 
     @cached_property
     def identity(self) -> str:
@@ -113,7 +115,7 @@ def identity_of(record: Record) -> str:
     """As of `Trained.identity`."""
     sources = sorted(str(source["sha256"]) for source in record.sources.values())
     inputs = {name: _input_identity(record, name) for name in sorted(record.inputs)}
-    return json.dumps([record.stage, record.version, _without_seeds(record.config), inputs, sources], sort_keys=True)
+    return json.dumps([record.stage, record.version, _compared(record.config), inputs, sources], sort_keys=True)
 
 
 def _input_identity(record: Record, name: str) -> str:
@@ -122,9 +124,9 @@ def _input_identity(record: Record, name: str) -> str:
     return record.inputs[name]["digest"] if made is None else identity_of(made)
 
 
-def _without_seeds(config: Any) -> Any:
+def _compared(config: Any) -> Any:
     if isinstance(config, Mapping):
-        return {name: _without_seeds(value) for name, value in config.items() if name != _SEED}
+        return {name: _compared(value) for name, value in config.items() if name not in _NOT_COMPARED}
     return config
 
 
@@ -148,7 +150,7 @@ def find_trained(path: Path) -> Trained:
     record = read_record(folder) if folder is not None else None
     if record is None:
         raise InputError(
-            "nothing was trained here: there is no metrics.jsonl",
+            "nothing was trained here: there is no stage's folder with metrics.jsonl",
             where=path,
             remedy="give a run's folder, or that of a stage that trains or measures a model",
         )
@@ -169,7 +171,10 @@ def trained_by(folder: Path) -> Path | None:
 
 
 def _last_training(run: Path) -> Path | None:
-    steps = read_json(run / RUN_FILE).get("steps", [])
+    record = read_json(run / RUN_FILE)
+    steps = record.get("steps") if isinstance(record, dict) else None
+    if not isinstance(steps, list):
+        raise InputError("not a run's record", where=run / RUN_FILE, remedy="run the recipe again")
     trainings = [run.resolve() / name for name in steps if (run / name / METRICS).is_file()]
     return trainings[-1] if trainings else None
 

@@ -8,6 +8,7 @@ from inkstone.core.stage import Summary, stage
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.pairs import with_separated_pairs
 from inkstone.train.config import NewModelConfig
+from inkstone.train.cost.new_model import outline_new_model, plan_new_model
 from inkstone.train.learning import build_model, equip
 
 
@@ -15,7 +16,7 @@ class InitializeConfig(NewModelConfig):
     """Settings of the stage `initialize`."""
 
 
-@stage("initialize", inputs=("tokenizer",))
+@stage("initialize", inputs=("tokenizer",), plan=plan_new_model, outline=outline_new_model)
 def initialize(config: InitializeConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Make a model with initial weights for a tokenizer."""
     tokenizer = equip(Tokenizer.load(inputs["tokenizer"]), config)

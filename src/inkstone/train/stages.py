@@ -21,7 +21,8 @@ from inkstone.train.config_align import AlignConfig
 from inkstone.train.config_distill import DistillConfig
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.continuation import continuation
-from inkstone.train.cost.estimate import plan_of
+from inkstone.train.cost.estimate import outline_of, plan_of
+from inkstone.train.cost.new_model import outline_new_model
 from inkstone.train.extend import goes_on
 from inkstone.train.learning import Learning, build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
@@ -31,7 +32,7 @@ from inkstone.train.teach import teach
 from inkstone.train.validation import ValidationLoss
 
 
-@stage("pretrain", inputs=("corpus", "tokenizer"), plan=plan_of("pretrain"), extends=goes_on)
+@stage("pretrain", inputs=("corpus", "tokenizer"), plan=plan_of("pretrain"), outline=outline_new_model, extends=goes_on)
 def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Train a language model from scratch on a corpus."""
     tune_allocator()
@@ -65,13 +66,27 @@ def pretrain(config: PretrainConfig, inputs: Mapping[str, Path], out: Path) -> S
     }
 
 
-@stage("finetune", inputs=("model", "data"), optional_inputs=("replay",), plan=plan_of("finetune"), extends=goes_on)
+@stage(
+    "finetune",
+    inputs=("model", "data"),
+    optional_inputs=("replay",),
+    plan=plan_of("finetune"),
+    outline=outline_of("finetune"),
+    extends=goes_on,
+)
 def finetune(config: FinetuneConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Teach a model a job by examples of it."""
     return teach(method_for("finetune", config, inputs), config, inputs, out)
 
 
-@stage("align", inputs=("model", "data"), optional_inputs=("reward", "replay"), plan=plan_of("align"), extends=goes_on)
+@stage(
+    "align",
+    inputs=("model", "data"),
+    optional_inputs=("reward", "replay"),
+    plan=plan_of("align"),
+    outline=outline_of("align"),
+    extends=goes_on,
+)
 def align(config: AlignConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Teach a model what is preferred."""
     return teach(method_for("align", config, inputs), config, inputs, out)
@@ -82,6 +97,7 @@ def align(config: AlignConfig, inputs: Mapping[str, Path], out: Path) -> Summary
     inputs=("model", "teacher", "data"),
     optional_inputs=("replay",),
     plan=plan_of("distill"),
+    outline=outline_of("distill"),
     extends=goes_on,
 )
 def distill(config: DistillConfig, inputs: Mapping[str, Path], out: Path) -> Summary:

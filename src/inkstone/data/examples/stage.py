@@ -16,6 +16,8 @@ from inkstone.data.examples.output import Output
 from inkstone.data.examples.splits import SPLITS, is_for_validation
 from inkstone.data.examples.stage_config import ExamplesStageConfig, SourceConfig
 
+_OUTLINE_BYTES = 200_000_000
+
 
 def source_files(config: ExamplesStageConfig) -> Iterator[Path]:
     """The files that decide whether the stage has to run again."""
@@ -34,7 +36,19 @@ def estimate(config: ExamplesStageConfig, inputs: Mapping[str, Path]) -> dict[st
     return {"source_bytes": total, "disk_bytes": int(1.3 * total), "memory_bytes": 60_000_000 + 12 * total}
 
 
-@stage("examples", sources=source_files, plan=estimate)
+def outline(config: ExamplesStageConfig, inputs: Mapping[str, Path], out: Path) -> None:
+    """The examples themselves, where reading them takes seconds.
+
+    Raises:
+        InputError: there are too many, or they are not here.
+    """
+    remote = any(path.startswith(PREFIX) for source in config.sources for path in source.paths)
+    if remote or estimate(config, inputs)["source_bytes"] > _OUTLINE_BYTES:
+        raise InputError("the examples are too many to be read for a plan", remedy="run this stage first")
+    examples.run(config, inputs, out)
+
+
+@stage("examples", sources=source_files, plan=estimate, outline=outline)
 def examples(config: ExamplesStageConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Gather examples from files of any layout: columns named, splits made, duplicates and leakage dropped."""
     if not config.sources:

@@ -4,13 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from inkstone.data.packing import PackedSequence
-from inkstone.data.tokenizer_outline import assumed_tokenizer, is_assumed
 from inkstone.nn.models.base import Model
-from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
+from inkstone.train.cost.new_model import known_tokenizer, model_outline
 from inkstone.train.cost.trial import Amounts, Run, Trial, one_step
 from inkstone.train.learning import build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
@@ -59,9 +57,7 @@ class PretrainTrial(Trial):
 
     def base(self) -> Model:
         """As in `Trial`."""
-        with torch.device("meta"):
-            token_ids = {"pad_token_id": self.tokenizer.pad_id, "decoder_start_token_id": self.tokenizer.pad_id}
-            return self.config.architecture.build(self.config.shape(self.tokenizer.vocab_size, token_ids))
+        return model_outline(self.config, self.tokenizer)
 
     def outline(self, config: PretrainConfig) -> Model:
         """As in `Trial`."""
@@ -81,15 +77,3 @@ class PretrainTrial(Trial):
         size = min(settings.batch_size, max(1, round(num_tokens / config.context_length / at_once)) * at_once)
         loop = Loop(model, learning.objective, examples, one_step(settings, size), out, None)
         return Run(loop, examples.batch(0, at_once))
-
-
-def known_tokenizer(inputs: Mapping[str, Path]) -> tuple[Tokenizer, dict[str, str]]:
-    """The tokenizer of a run, or where it is not trained yet one of a likely size, and a note that says so."""
-    folder = inputs.get("tokenizer")
-    if folder is None or not (folder / "tokenizer.json").is_file():
-        tokenizer = assumed_tokenizer()
-    else:
-        tokenizer = Tokenizer.load(folder)
-        if not is_assumed(folder):
-            return tokenizer, {}
-    return tokenizer, {"vocabulary": f"assumed {tokenizer.vocab_size:,}: the tokenizer is not trained yet"}

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from inkstone.checkpoint import load_model
+from inkstone.checkpoint import load_model, save_checkpoint
+from inkstone.checkpoint.adapters import save_adapter
 from inkstone.checkpoint.hub import locate
 from inkstone.checkpoint.load import read_outline
 from inkstone.core.errors import InputError
 from inkstone.data.examples.read import read_examples
 from inkstone.data.examples.records import Example
-from inkstone.data.tokenizer_outline import is_assumed
+from inkstone.data.tokenizer_outline import is_assumed, mark_assumed
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.tokenizer import Tokenizer
@@ -137,10 +138,27 @@ class TeachTrial(Trial):
 
     def outline(self, config: TeachConfig) -> Model:
         """As in `Trial`."""
+        return self._outlined(config).model
+
+    def save_outline(self, out: Path) -> None:
+        """Write what the run will write, with zeros for weights."""
+        lesson = self._outlined(self.config)
+        if lesson.adapter is not None and isinstance(lesson.model, HeadedModel):
+            lesson = self._outlined(self.config.model_copy(update={"lora": None, "quantize_base": None}))
+        lesson.model = self.finished(lesson.model)
+        if lesson.adapter is not None:
+            save_adapter(out, lesson.adapter, base=self.folder)
+            lesson.tokenizer.save(out)
+        else:
+            save_checkpoint(out, lesson.model, lesson.tokenizer)
+        if is_assumed(self.folder):
+            mark_assumed(out)
+
+    def _outlined(self, config: TeachConfig) -> Lesson:
         lesson = self._lesson(self.base(), config, Path())
         with torch.device("meta"):
             self._switch_on(lesson)
-        return lesson.model
+        return lesson
 
     def saved_bytes(self, config: TeachConfig) -> int:
         """As in `Trial`: an adapter is saved alone, unless a new head is saved with it."""
