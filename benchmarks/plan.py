@@ -123,9 +123,10 @@ def compare(row: Row, folder: Path) -> tuple[Result, Result]:
     planned = Result(estimate["memory_bytes"], estimate["disk_bytes"], estimate["seconds"])
     out = folder / "out"
     job = {"stage": row.stage, "settings": settings, "inputs": {k: str(v) for k, v in inputs.items()}, "out": str(out)}
-    done = subprocess.run(
-        [sys.executable, __file__, "--run", json.dumps(job)], check=True, capture_output=True, text=True
-    )
+    command = [sys.executable, __file__, "--run", json.dumps(job)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
     memory, seconds = json.loads(done.stdout.splitlines()[-1])
     disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     return planned, Result(memory, disk, seconds)

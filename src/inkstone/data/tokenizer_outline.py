@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tokenizers
-from tokenizers import Regex, models, pre_tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers
 
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.train import train_bytes_bpe, train_characters
@@ -39,6 +39,7 @@ def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABUL
     words = {f"assumed {number}": number for number in free}
     backend = tokenizers.Tokenizer.from_str(made.backend.to_str())
     backend.model = models.WordLevel(words | kept, unk_token=next(iter(words)))
+    backend.decoder = decoders.Fuse()
     backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS if kind == "characters" else _PIECES), "isolated")
     return Tokenizer(backend, made.special, made.chat_template)
