@@ -243,9 +243,13 @@ def test_what_is_not_supported_is_refused(tmp_path: Path, key: str, value: objec
 def test_initial_weights() -> None:
     model = BertForMaskedLM(BertConfig(**SIZES | {"hidden_size": 128, "initializer_range": 0.05}))
     model.init_weights(torch.Generator().manual_seed(0))
+    first_attention = "bert.encoder.layer.0.attention.self."  # see tests/nn/test_initialization.py
+    with_a_meaning = {f"{first_attention}query.weight", f"{first_attention}key.weight"}
     for name, parameter in model.named_parameters():
+        if name in with_a_meaning:
+            continue
         if parameter.dim() > 1:
-            assert parameter.std().item() == pytest.approx(0.05, rel=0.1), name
+            assert parameter.square().mean().sqrt().item() == pytest.approx(0.05, rel=0.1), name
         else:
             assert parameter.unique().tolist() == [0.0 if name.endswith("bias") else 1.0], name
 

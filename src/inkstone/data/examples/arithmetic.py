@@ -40,7 +40,9 @@ class ArithmeticConfig(Config):
     train: int = Field(default=4000, gt=0)
     """Problems to learn from."""
     valid: int = Field(default=200, ge=0)
+    """Problems for validation."""
     test: int = Field(default=500, ge=0)
+    """Problems for the test."""
     digits: int = Field(default=2, ge=1, le=9)
     """Most digits of a number; shorter ones are as frequent."""
     operations: tuple[Operation, ...] = ("add", "subtract")
@@ -51,6 +53,7 @@ class ArithmeticConfig(Config):
     """Share of all sums that only validation and test ask: however it is put and whatever the seed, a sum is asked on
     one side only."""
     seed: int = 0
+    """Of what is drawn."""
 
 
 class Sum(NamedTuple):
