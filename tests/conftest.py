@@ -16,7 +16,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
-# A shell starts what runs in the background with interrupts ignored, and the programs that tests start would inherit it.
+# A shell starts background programs with interrupts ignored, and the programs that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
