@@ -67,7 +67,7 @@ class LanguageModel:
             prompt: text to continue.
             num_return_sequences: number of completions.
             sampling: `max_new_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `seed`,
-                `stop`: the fields of `inkstone.nn.sampling.SamplingParams`.
+                `stop`: the fields of `inkstone.nn.sampling_params.SamplingParams`.
 
         Raises:
             InputError: the prompt is empty or does not fit into the model's context.

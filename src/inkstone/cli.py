@@ -105,7 +105,9 @@ def help_text(color: bool = False) -> str:
 
 def _dispatch(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
+    from pydantic import ValidationError
 
+    from inkstone.core.config import explained
     from inkstone.core.errors import InkstoneError
 
     try:
@@ -116,6 +118,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print_error(str(error))
         return error.exit_code
     except CycloptsError as error:
+        if isinstance(error.__cause__, ValidationError):
+            print_error(str(explained(error.__cause__, where=f"inkstone {arguments[0]}")))
+            return 2
         print_error(f"{error}\n  remedy: see inkstone {arguments[0]} --help")
         return 2
     return result if isinstance(result, int) else 0

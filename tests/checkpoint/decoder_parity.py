@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.nn.generate import generate
 from inkstone.nn.models.base import Decoder
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from tests.tiny_models import tiny_tokenizer
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=64)

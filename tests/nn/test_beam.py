@@ -20,7 +20,7 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.beam import BeamParams, Hypothesis, beam_search, search
 from inkstone.nn.generate import generate_batch, stream
 from inkstone.nn.models.base import Decoder, EncoderDecoder
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.target_decoder import TargetDecoder
 from tests.tiny_models import tiny_model
 

@@ -5,7 +5,7 @@ import torch
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.generate import Batch, generate, generate_batch, generate_naive, stream
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 PROMPT = [0, 17, 250, 31, 99]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from inkstone.nn.generate import generate, generate_naive
 from inkstone.nn.layers.recurrent import find_runs
 from inkstone.nn.models.lstm import LstmConfig, LstmForCausalLM
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from tests.nn import contract
 
 SHAPES = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inkstone.nn.generate import generate
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 
 # github.com/karpathy/llama2.c, test_all.py: stories260K, temperature 0, 256 steps.
 EXPECTED = """Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, \

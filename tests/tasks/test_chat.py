@@ -14,7 +14,7 @@ from inkstone.cli import main
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.generate import generate_naive
 from inkstone.nn.models.base import Decoder
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.chat import Conversation, chat
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.chat import CHATML

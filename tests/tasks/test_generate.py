@@ -1,6 +1,5 @@
 """The generate command: from the shell's point of view."""
 
-import inspect
 import io
 import json
 from pathlib import Path
@@ -10,8 +9,7 @@ import pytest
 from inkstone.checkpoint import save_checkpoint
 from inkstone.checkpoint.save import stop_ids
 from inkstone.cli import main
-from inkstone.nn.sampling import SamplingParams
-from inkstone.tasks.generate import command, complete, complete_all, stream_complete
+from inkstone.tasks.generate import complete, complete_all, stream_complete
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 OPTIONS = ["--seed", "5", "--max-new-tokens", "30", "--temperature", "1.2"]
@@ -83,12 +81,6 @@ def test_bad_input_is_one_clear_error(
     assert message in output.err
     assert "Traceback" not in output.err
     assert output.out == ""
-
-
-def test_flags_are_those_of_sampling_params_with_the_same_defaults() -> None:
-    flags = {name: each.default for name, each in inspect.signature(command).parameters.items()}
-    for name, value in SamplingParams().model_dump().items():
-        assert flags[name] == value, name
 
 
 def test_stops_at_the_end_of_a_document_and_of_a_message() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inkstone.checkpoint import save_checkpoint
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 

@@ -10,7 +10,7 @@ import torch
 from inkstone.data.examples.encoded import JudgedSequence, LabeledSequence, SequencePair, SourceTarget, TokenSequence
 from inkstone.data.packing import PackedSequence
 from inkstone.nn.generate import generate_naive
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import PretrainConfig
 from inkstone.train.continuation import _prompt_of, continuation

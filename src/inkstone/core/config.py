@@ -63,13 +63,24 @@ def parse_config(cls: type[C], data: Mapping[str, Any], *, where: str) -> C:
     try:
         return cls.model_validate(dict(data))
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        raise explained(error, where=where, cls=cls) from None
+
+
+def explained(error: ValidationError, *, where: str, cls: type[BaseModel] | None = None) -> ConfigError:
+    """The same error in the words of this package.
+
+    Args:
+        error: pydantic's.
+        where: what was configured.
+        cls: of what it was validated as, to name the known key that is nearest to an unknown one.
+    """
+    details = error.errors(include_url=False)
     causes = [
         f"{'.'.join(map(str, detail['loc']))}: {_cause(detail)}" if detail["loc"] else _cause(detail)
         for detail in details
     ]
-    remedies = [remedy for detail in details if (remedy := _remedy(cls, detail))]
-    raise ConfigError("; ".join(causes), where=where, remedy="; ".join(remedies) or None)
+    remedies = [remedy for detail in details if cls is not None and (remedy := _remedy(cls, detail))]
+    return ConfigError("; ".join(causes), where=where, remedy="; ".join(remedies) or None)
 
 
 def _cause(detail: ErrorDetails) -> str:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.models.base import Decoder
-from inkstone.nn.sampling import SamplingParams, choose_tokens, logits_processors
+from inkstone.nn.sampling import choose_tokens, logits_processors
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.steps import NextTokenModel, left_padded
 from inkstone.nn.text_stream import Decode, TextStream
 

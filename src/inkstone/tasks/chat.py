@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.generate import sampling_params, stream_ids
 
 if TYPE_CHECKING:
     from inkstone.nn.models.base import Decoder
-    from inkstone.nn.sampling import SamplingParams
     from inkstone.tokenizer import Tokenizer
     from inkstone.tokenizer.chat import ChatMessage
 
@@ -51,7 +51,7 @@ class Conversation:
     """
 
     def __init__(
-        self, model: "Decoder", tokenizer: "Tokenizer", params: "SamplingParams", system: str | None = None
+        self, model: "Decoder", tokenizer: "Tokenizer", params: SamplingParams, system: str | None = None
     ) -> None:
         self._model, self._tokenizer, self._params = model, tokenizer, params
         self._beginning = [{"role": "system", "content": system}] if system else []
@@ -100,5 +100,5 @@ def _prompt_ids(tokenizer: "Tokenizer", messages: "Sequence[ChatMessage]") -> li
     return tokenizer.encode_rendered(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
 
 
-def _stream(model: "Decoder", tokenizer: "Tokenizer", prompt_ids: list[int], params: "SamplingParams") -> Iterator[str]:
+def _stream(model: "Decoder", tokenizer: "Tokenizer", prompt_ids: list[int], params: SamplingParams) -> Iterator[str]:
     return (piece for _, piece in stream_ids(model, tokenizer, prompt_ids, params) if piece)

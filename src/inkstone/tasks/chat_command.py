@@ -2,17 +2,33 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated
 
 from cyclopts import Parameter
+from pydantic import Field
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.chat import Conversation
-from inkstone.tasks.generate import sampling_params
 
 _HELP = "/new begins anew · /bye or Ctrl-D ends · a line that ends in \\ goes on in the next · Ctrl-C stops an answer"
+
+
+class ChatSampling(SamplingParams):
+    """How answers are drawn: a little more safely than completions."""
+
+    max_new_tokens: int = Field(default=512, gt=0)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.7, ge=0)
+    """0 takes the likeliest token every time; below 1 is safer, above 1 more surprising."""
+    top_p: float | None = Field(default=0.95, gt=0, le=1)
+    """Draw among the fewest likeliest tokens whose probabilities sum to this."""
+    num_return_sequences: Annotated[int, Parameter(parse=False)] = Field(default=1, le=1)
+
+
+_DEFAULTS = ChatSampling()
 
 
 def command(
@@ -21,14 +37,7 @@ def command(
     /,
     *,
     system: str | None = None,
-    max_new_tokens: int = 512,
-    temperature: float = 0.7,
-    top_k: int | None = None,
-    top_p: float | None = 0.95,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    seed: int | None = None,
-    stop: Sequence[str] = (),
+    sampling: Annotated[ChatSampling, Parameter(name="*")] = _DEFAULTS,
     device: str = "auto",
     dtype: str = "auto",
 ) -> None:
@@ -38,33 +47,16 @@ def command(
         model: Model folder, such as runs/chat-small/dpo, or a Hugging Face hub id, owner/name.
         message: Answer this alone; what is piped in is put after it. Without either, a conversation begins.
         system: Instruction that stays at the beginning.
-        max_new_tokens: Longest answer, in tokens.
-        temperature: 0 takes the likeliest token every time; below 1 is safer, above 1 more surprising.
-        top_k: Draw among this many likeliest tokens.
-        top_p: Draw among the fewest likeliest tokens whose probabilities sum to this.
-        min_p: Draw among tokens at least this fraction as likely as the likeliest.
-        repetition_penalty: Above 1 makes tokens that were already used less likely.
-        seed: Start of the random streams; the same seed and messages give the same answers.
-        stop: End an answer before this string; may be given several times.
+        sampling: How answers are drawn.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto (as saved), float32, bfloat16 or float16.
     """
-    params = sampling_params(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        stop=stop,
-    ).with_seed()
     single = _single_message(message)
 
     from inkstone.checkpoint import load_decoder
 
     decoder, tokenizer = load_decoder(model, device, dtype)
-    conversation = Conversation(decoder, tokenizer, params, system)
+    conversation = Conversation(decoder, tokenizer, sampling.with_seed(), system)
     if single is not None:
         _print_answer(conversation.ask(single))
         return

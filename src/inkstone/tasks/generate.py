@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
+from inkstone.nn.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from inkstone.nn.generate import Completion
     from inkstone.nn.models.base import Decoder
-    from inkstone.nn.sampling import SamplingParams
     from inkstone.tokenizer import Tokenizer
 
 
@@ -51,14 +51,12 @@ def complete_all(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampli
     return [completions[index] for index in sorted(completions)]
 
 
-def sampling_params(stop: str | Sequence[str] | None = None, **sampling: Any) -> "SamplingParams":
+def sampling_params(stop: str | Sequence[str] | None = None, **sampling: Any) -> SamplingParams:
     """`SamplingParams` from keywords; a single stop string need not be in a list.
 
     Raises:
         ConfigError: names the field, and the nearest known one.
     """
-    from inkstone.nn.sampling import SamplingParams
-
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
     return parse_config(SamplingParams, {**sampling, "stop": stops}, where="sampling")
 
@@ -72,13 +70,13 @@ def encode_prompt(tokenizer: "Tokenizer", prompt: str) -> list[int]:
 
 
 def _stream(
-    model: "Decoder", tokenizer: "Tokenizer", prompt: str, params: "SamplingParams"
+    model: "Decoder", tokenizer: "Tokenizer", prompt: str, params: SamplingParams
 ) -> "Iterator[tuple[Completion, str]]":
     return stream_ids(model, tokenizer, encode_prompt(tokenizer, prompt), params)
 
 
 def stream_ids(
-    model: "Decoder", tokenizer: "Tokenizer", prompt_ids: Sequence[int], params: "SamplingParams"
+    model: "Decoder", tokenizer: "Tokenizer", prompt_ids: Sequence[int], params: SamplingParams
 ) -> "Iterator[tuple[Completion, str]]":
     """Complete token ids up to the model's own stop tokens: each piece of text with the completion it continues.
 
@@ -103,20 +101,15 @@ def _saying_what_was_cut(
         say(f"note: {which} ended because the model's context of {context:,} tokens was full")
 
 
+_DEFAULTS = SamplingParams()
+
+
 def command(
     model: str,
     prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
-    max_new_tokens: int = 256,
-    temperature: float = 0.8,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
-    repetition_penalty: float = 1.0,
-    seed: int | None = None,
-    num_return_sequences: int = 1,
-    stop: Sequence[str] = (),
+    sampling: Annotated[SamplingParams, Parameter(name="*")] = _DEFAULTS,
     device: str = "auto",
     dtype: str = "auto",
     json: bool = False,
@@ -127,31 +120,13 @@ def command(
     Args:
         model: Model folder, such as runs/quickstart/pretrain, or a Hugging Face hub id, owner/name.
         prompt: Text to continue; - or nothing reads it from standard input, without the last line break.
-        max_new_tokens: Longest completion, in tokens.
-        temperature: 0 takes the likeliest token every time; below 1 is safer, above 1 more surprising.
-        top_k: Draw among this many likeliest tokens.
-        top_p: Draw among the fewest likeliest tokens whose probabilities sum to this.
-        min_p: Draw among tokens at least this fraction as likely as the likeliest.
-        repetition_penalty: Above 1 makes tokens that were already used less likely.
-        seed: Start of the random streams; the same seed gives the same text.
-        num_return_sequences: Completions of the same prompt.
-        stop: End before this string; may be given several times.
+        sampling: How completions are drawn.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto (as saved), float32, bfloat16 or float16.
         json: Print the completions with token counts and why they ended, as JSON.
         no_stream: Print the text when it is whole.
     """
-    params = sampling_params(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-        num_return_sequences=num_return_sequences,
-        stop=stop,
-    ).with_seed()
+    params = sampling.with_seed()
     text = _read_prompt(prompt)
 
     from inkstone.checkpoint import load_decoder
@@ -187,7 +162,7 @@ def _print_whole(pieces: "Iterator[tuple[Completion, str]]") -> None:
         print(completions[index].text)
 
 
-def _print_json(prompt: str, params: "SamplingParams", pieces: "Iterator[tuple[Completion, str]]") -> None:
+def _print_json(prompt: str, params: SamplingParams, pieces: "Iterator[tuple[Completion, str]]") -> None:
     from json import dumps
 
     started = time.perf_counter()

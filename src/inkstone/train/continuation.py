@@ -11,7 +11,7 @@ from inkstone.data.packing import PackedSequence
 from inkstone.nn.generate import generate
 from inkstone.nn.layers.loss import IGNORED
 from inkstone.nn.models.base import Decoder, EncoderDecoder, Model
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.steps import NextTokenModel
 from inkstone.nn.target_decoder import TargetDecoder
 from inkstone.tokenizer import Tokenizer

@@ -19,7 +19,7 @@ from inkstone.nn.models.base import Model
 from inkstone.nn.models.bert import BertConfig
 from inkstone.nn.models.masked_lm import BertForMaskedLM
 from inkstone.nn.models.t5 import T5, T5Config
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config_distill import DistillConfig
 from inkstone.train.method import Lesson

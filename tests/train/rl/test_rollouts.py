@@ -7,7 +7,7 @@ import torch
 from inkstone.checkpoint.save import stop_ids
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.score import token_logprobs
 from inkstone.train.rl.experience import sequence_of
 from inkstone.train.rl.policy import Layout, of_sequences, target_log_probabilities

@@ -12,7 +12,7 @@ from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
 from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.problems import Attempts
 from inkstone.nn.models.base import Decoder, Model
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 
 _MAX_NEW_TOKENS = 256
 

@@ -7,7 +7,7 @@ import numpy as np
 from inkstone.checkpoint.save import stop_ids
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.nn.models.base import Decoder
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.train.config_distill import DistillConfig
 from inkstone.train.loop import Examples
 from inkstone.train.method import Lesson

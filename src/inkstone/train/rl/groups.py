@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from inkstone.checkpoint.save import stop_ids
 from inkstone.nn.models.base import Decoder
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.train.method import Lesson
 from inkstone.train.precision import autocast
 from inkstone.train.rl.advantages import is_equal, overlong_penalty

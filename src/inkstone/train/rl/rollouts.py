@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkstone.nn.generate import FinishReason, generate_batch
-from inkstone.nn.sampling import SamplingParams
+from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.steps import NextTokenModel
 
 
