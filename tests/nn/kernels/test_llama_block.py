@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from inkstone.nn.adapter_config import LoRAConfig
+from inkstone.nn.adapters import Adapter, add_adapter
 from inkstone.nn.kernels import build, llama_block
 from inkstone.nn.layers.mask import make_mask
 from inkstone.nn.models.llama import LlamaBlock, LlamaConfig, LlamaForCausalLM
@@ -135,6 +137,75 @@ def test_frozen_weights_get_no_gradient_and_the_others_theirs() -> None:
         else:
             assert parameter.grad is not None
             torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=1e-4)
+
+
+ADAPTERS = {
+    "every layer": {"r": 3, "lora_alpha": 5},
+    "some layers": {"r": 4, "target_modules": ("q_proj", "down_proj")},
+    "other ranks": {"r": 2, "rank_pattern": {"up_proj": 7}, "alpha_pattern": {"v_proj": 3}},
+}
+
+
+def adapted(**config: object) -> tuple[LlamaForCausalLM, Adapter]:
+    model = tiny(num_key_value_heads=2)
+    adapter = add_adapter(model, LoRAConfig.model_validate(config))
+    for parameter in adapter.parameters().values():
+        parameter.data = 0.3 * torch.randn_like(parameter)
+    return model, adapter
+
+
+@needs_kernel
+@pytest.mark.parametrize("config", ADAPTERS.values(), ids=ADAPTERS)
+@pytest.mark.parametrize(("batch", "time"), [(3, 17), (2, 300)])
+def test_adapters_have_the_outputs_and_gradients_of_the_block(config: dict[str, object], batch: int, time: int) -> None:
+    model, _ = adapted(**config)
+    block = model.model.layers[0]
+    assert llama_block.supports(block, torch.float32)
+    segment_ids = segments(batch, time)
+    rope = model.model.rotary(positions_in(segment_ids))
+    hidden_states = torch.randn(batch, time, 32, requires_grad=True)
+    weight = torch.randn(batch, time, 32)
+    trained = [parameter for parameter in block.parameters() if parameter.requires_grad]
+
+    output = llama_block.forward(block, hidden_states, rope, llama_block.runs_of(hidden_states[:, :, 0], segment_ids))
+    gradients = torch.autograd.grad((output * weight).sum(), [hidden_states, *trained])
+
+    exact: LlamaBlock = copy.deepcopy(block).double()
+    exact_states = hidden_states.detach().double().requires_grad_()
+    mask = make_mask(time, time, causal=True, device=hidden_states.device, segment_ids=segment_ids)
+    expected = exact(exact_states, tuple(table.double() for table in rope), mask, None, None)
+    exact_trained = [parameter for parameter in exact.parameters() if parameter.requires_grad]
+    expected_gradients = torch.autograd.grad((expected * weight).sum(), [exact_states, *exact_trained])
+    assert_close(output, expected)
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        assert_close(found, wanted)
+
+
+@needs_kernel
+def test_an_adapter_that_is_disabled_or_merged_counts_for_that_call_only() -> None:
+    model, adapter = adapted(r=3)
+    input_ids = torch.arange(2 * 20).reshape(2, 20) % 50
+    with torch.no_grad():
+        expected = model(input_ids)
+        assert model.fuse(torch.float32)
+        with adapter.disabled():
+            base = model(input_ids)
+            model.model.fused = False
+            expected_base = model(input_ids)
+            model.model.fused = True
+        beside = model(input_ids)
+        adapter.merge()
+        merged = model(input_ids)
+    torch.testing.assert_close(base, expected_base, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(beside, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(merged, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(base, beside, atol=1e-2)
+
+
+@pytest.mark.parametrize("config", [{"use_dora": True}, {"lora_dropout": 0.1}])
+def test_adapters_that_the_kernel_does_not_compute_stay_with_pytorch(config: dict[str, object]) -> None:
+    model, _ = adapted(**config)
+    assert not model.fuse(torch.float32)
 
 
 @needs_kernel

@@ -6,7 +6,7 @@
 //
 // Letters: N rows, C hidden_size, H attention heads, K key/value heads, D head dim, I intermediate_size. A row of
 // `qkv` is (H + 2K)·D wide: queries, keys, values. A row of `gate_up` is 2·I wide. All matrices are row-major;
-// weights are (outputs, inputs).
+// weights are (outputs, inputs). An adapter of rank R (LoRA, arXiv:2106.09685, eq. 3) adds scaling · B·A to a weight.
 
 #include <algorithm>
 #include <cmath>
@@ -22,6 +22,13 @@ using Sgemm = void (*)(const char* transa, const char* transb, const int* m, con
                        const float* alpha, const float* a, const int* lda, const float* b, const int* ldb,
                        const float* beta, float* c, const int* ldc);
 
+// The low-rank update of one weight: a (R, inputs), b (outputs, R); null where there is none.
+struct Adapter {
+    const float *a, *b;
+    int64_t rank;
+    float scaling;
+};
+
 struct Block {
     Sgemm sgemm;
     int64_t num_threads;
@@ -35,16 +42,19 @@ struct Block {
     const int64_t* runs;
     // Weights; q_norm and k_norm may be null.
     const float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down, *q_norm, *k_norm;
+    Adapter q_adapter, k_adapter, v_adapter, o_adapter, gate_adapter, up_adapter, down_adapter;
 };
 
 // Gradients of the weights; null where none is wanted.
 struct Gradients {
     float *input_norm, *q, *k, *v, *o, *post_norm, *gate, *up, *down, *q_norm, *k_norm;
+    float *q_a, *q_b, *k_a, *k_b, *v_a, *v_b, *o_a, *o_b, *gate_a, *gate_b, *up_a, *up_b, *down_a, *down_b;
 };
 
 // How many values each weight has, in the order of Gradients.
 struct Counts {
     int64_t input_norm, q, k, v, o, post_norm, gate, up, down, q_norm, k_norm;
+    int64_t q_a, q_b, k_a, k_b, v_a, v_b, o_a, o_b, gate_a, gate_b, up_a, up_b, down_a, down_b;
 };
 
 // What the forward pass keeps for the backward pass.
@@ -53,6 +63,8 @@ struct Saved {
     float *context;  // (N, H·D), what attention found
     float *middle;   // (N, C), after attention
     float *gate_up;  // (N, 2·I)
+    // (N, R) each, what an adapter's A makes of its inputs, scaled.
+    float *q_low, *k_low, *v_low, *o_low, *gate_low, *up_low, *down_low;
 };
 
 }  // extern "C"
@@ -289,6 +301,62 @@ void attend_backward(const Block& b, const Sizes& s, int64_t length, const float
     }
 }
 
+// One of the block's linear layers, its adapter included, for the rows of a chunk.
+struct Linear {
+    int64_t outputs, inputs;
+    const float* weight;
+    const Adapter& adapter;
+    float* low;                    // of the adapter, kept by the forward pass
+    float *dweight, *da, *db;      // gradients; null where none is wanted
+};
+
+struct Linears {
+    Linear q, k, v, o, gate, up, down;
+    Linears(const Block& b, const Sizes& s, const Saved& saved, int64_t begin, const Gradients& g)
+        : q{s.heads, s.C, b.q, b.q_adapter, low(saved.q_low, b.q_adapter, begin), g.q, g.q_a, g.q_b},
+          k{s.K * s.D, s.C, b.k, b.k_adapter, low(saved.k_low, b.k_adapter, begin), g.k, g.k_a, g.k_b},
+          v{s.K * s.D, s.C, b.v, b.v_adapter, low(saved.v_low, b.v_adapter, begin), g.v, g.v_a, g.v_b},
+          o{s.C, s.heads, b.o, b.o_adapter, low(saved.o_low, b.o_adapter, begin), g.o, g.o_a, g.o_b},
+          gate{s.I, s.C, b.gate, b.gate_adapter, low(saved.gate_low, b.gate_adapter, begin), g.gate, g.gate_a, g.gate_b},
+          up{s.I, s.C, b.up, b.up_adapter, low(saved.up_low, b.up_adapter, begin), g.up, g.up_a, g.up_b},
+          down{s.C, s.I, b.down, b.down_adapter, low(saved.down_low, b.down_adapter, begin), g.down, g.down_a, g.down_b} {}
+    static float* low(float* saved, const Adapter& adapter, int64_t begin) {
+        return saved ? saved + begin * adapter.rank : nullptr;
+    }
+};
+
+// y = x · Wᵀ + scaling · (x · Aᵀ) · Bᵀ + beta · y.
+void linear(const Block& b, const Linear& l, int64_t rows, const float* x, int64_t step_x, float beta, float* y,
+            int64_t step_y) {
+    product(b.sgemm, false, true, rows, l.outputs, l.inputs, 1, x, step_x, l.weight, l.inputs, beta, y, step_y);
+    const Adapter& adapter = l.adapter;
+    if (!adapter.a) return;
+    const int64_t rank = adapter.rank;
+    product(b.sgemm, false, true, rows, rank, l.inputs, adapter.scaling, x, step_x, adapter.a, l.inputs, 0, l.low, rank);
+    product(b.sgemm, false, true, rows, l.outputs, rank, 1, l.low, rank, adapter.b, rank, 1, y, step_y);
+}
+
+// dx = dy · W + dlow · A + beta · dx, with dlow (rows, R) = scaling · dy · B, which is kept for `weight_gradients`.
+void input_gradient(const Block& b, const Linear& l, int64_t rows, const float* dy, int64_t step_dy, float beta,
+                    float* dx, float* dlow) {
+    product(b.sgemm, false, false, rows, l.inputs, l.outputs, 1, dy, step_dy, l.weight, l.inputs, beta, dx, l.inputs);
+    const Adapter& adapter = l.adapter;
+    if (!adapter.a) return;
+    const int64_t rank = adapter.rank;
+    product(b.sgemm, false, false, rows, rank, l.outputs, adapter.scaling, dy, step_dy, adapter.b, rank, 0, dlow, rank);
+    product(b.sgemm, false, false, rows, l.inputs, rank, 1, dlow, rank, adapter.a, l.inputs, 1, dx, l.inputs);
+}
+
+// dW = dyᵀ · x, dA = dlowᵀ · x and dB = dyᵀ · low, each plus beta times what it was.
+void weight_gradients(const Block& b, const Linear& l, int64_t rows, const float* dy, int64_t step_dy, const float* x,
+                      int64_t step_x, const float* dlow, float beta) {
+    const int64_t rank = l.adapter.rank;
+    if (l.dweight)
+        product(b.sgemm, true, false, l.outputs, l.inputs, rows, 1, dy, step_dy, x, step_x, beta, l.dweight, l.inputs);
+    if (l.da) product(b.sgemm, true, false, rank, l.inputs, rows, 1, dlow, rank, x, step_x, beta, l.da, l.inputs);
+    if (l.db) product(b.sgemm, true, false, l.outputs, rank, rows, 1, dy, step_dy, l.low, rank, beta, l.db, rank);
+}
+
 void norm_rows(const float* x, const float* weight, int64_t rows, int64_t size, float eps, float* y) {
     for (int64_t row = 0; row < rows; ++row) rms_norm(x + row * size, weight, size, eps, y + row * size);
 }
@@ -301,13 +369,14 @@ void forward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last, 
     float* wide = normed + rows * widest;
     float *qkv = saved.qkv + begin * s.qkv, *context = saved.context + begin * s.heads;
     float *middle = saved.middle + begin * s.C, *gate_up = saved.gate_up + begin * 2 * s.I;
+    const Linears layers(b, s, saved, begin, Gradients{});
     x += begin * s.C;
     y += begin * s.C;
 
     norm_rows(x, b.input_norm, rows, s.C, b.norm_eps, normed);
-    product(b.sgemm, false, true, rows, s.heads, s.C, 1, normed, s.C, b.q, s.C, 0, qkv, s.qkv);
-    product(b.sgemm, false, true, rows, s.K * s.D, s.C, 1, normed, s.C, b.k, s.C, 0, qkv + s.heads, s.qkv);
-    product(b.sgemm, false, true, rows, s.K * s.D, s.C, 1, normed, s.C, b.v, s.C, 0, qkv + (s.H + s.K) * s.D, s.qkv);
+    linear(b, layers.q, rows, normed, s.C, 0, qkv, s.qkv);
+    linear(b, layers.k, rows, normed, s.C, 0, qkv + s.heads, s.qkv);
+    linear(b, layers.v, rows, normed, s.C, 0, qkv + (s.H + s.K) * s.D, s.qkv);
     turn_rows(b, s, qkv, begin, begin + rows, wide);
     for (int64_t run = first; run < last; ++run) {
         const int64_t offset = b.runs[run] - begin;
@@ -315,11 +384,11 @@ void forward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last, 
                qkv + offset * s.qkv + (s.H + s.K) * s.D, context + offset * s.heads, attention_memory);
     }
     std::memcpy(middle, x, rows * s.C * sizeof(float));
-    product(b.sgemm, false, true, rows, s.C, s.heads, 1, context, s.heads, b.o, s.heads, 1, middle, s.C);
+    linear(b, layers.o, rows, context, s.heads, 1, middle, s.C);
 
     norm_rows(middle, b.post_norm, rows, s.C, b.norm_eps, normed);
-    product(b.sgemm, false, true, rows, s.I, s.C, 1, normed, s.C, b.gate, s.C, 0, gate_up, 2 * s.I);
-    product(b.sgemm, false, true, rows, s.I, s.C, 1, normed, s.C, b.up, s.C, 0, gate_up + s.I, 2 * s.I);
+    linear(b, layers.gate, rows, normed, s.C, 0, gate_up, 2 * s.I);
+    linear(b, layers.up, rows, normed, s.C, 0, gate_up + s.I, 2 * s.I);
     for (int64_t row = 0; row < rows; ++row) {
         const float *gate = gate_up + row * 2 * s.I, *up = gate + s.I;
         float* active = wide + row * s.I;
@@ -327,14 +396,7 @@ void forward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last, 
         for (int64_t i = 0; i < s.I; ++i) active[i] = gate[i] * sigmoid(gate[i]) * up[i];
     }
     std::memcpy(y, middle, rows * s.C * sizeof(float));
-    product(b.sgemm, false, true, rows, s.C, s.I, 1, wide, s.I, b.down, s.I, 1, y, s.C);
-}
-
-// dweight = beta · dweight + dyᵀ · x.
-void weight_gradient(const Block& b, int64_t rows, int64_t outputs, int64_t inputs, const float* dy, int64_t step_dy,
-                     const float* x, int64_t step_x, float beta, float* dweight) {
-    if (dweight)
-        product(b.sgemm, true, false, outputs, inputs, rows, 1, dy, step_dy, x, step_x, beta, dweight, inputs);
+    linear(b, layers.down, rows, wide, s.I, 1, y, s.C);
 }
 
 void backward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last, const float* x, const float* dy,
@@ -342,7 +404,10 @@ void backward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last,
                     Scratch& attention_memory) {
     const float beta = overwrite ? 0.0f : 1.0f;
     const int64_t begin = b.runs[first], rows = b.runs[last] - begin, turned_width = (s.H + s.K) * s.D;
-    float* normed = memory.get(rows * (2 * s.C + 3 * s.I + s.heads + 2 * turned_width + s.qkv));
+    const Linears layers(b, s, saved, begin, g);
+    const int64_t highest_rank = std::max({b.q_adapter.rank, b.k_adapter.rank, b.v_adapter.rank, b.o_adapter.rank,
+                                           b.gate_adapter.rank, b.up_adapter.rank, b.down_adapter.rank});
+    float* normed = memory.get(rows * (2 * s.C + 3 * s.I + s.heads + 2 * turned_width + s.qkv + highest_rank));
     float* dnormed = normed + rows * s.C;
     float* active = dnormed + rows * s.C;
     float* dgate_up = active + rows * s.I;
@@ -350,6 +415,7 @@ void backward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last,
     float* turned = dcontext + rows * s.heads;
     float* dturned = turned + rows * turned_width;
     float* dqkv = dturned + rows * turned_width;
+    float* dlow = dqkv + rows * s.qkv;
     const float *qkv = saved.qkv + begin * s.qkv, *context = saved.context + begin * s.heads;
     const float *middle = saved.middle + begin * s.C, *gate_up = saved.gate_up + begin * 2 * s.I;
     x += begin * s.C;
@@ -357,7 +423,7 @@ void backward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last,
     dx += begin * s.C;
 
     // Feed-forward part: dx becomes the gradient in `middle`.
-    product(b.sgemm, false, false, rows, s.I, s.C, 1, dy, s.C, b.down, s.I, 0, active, s.I);
+    input_gradient(b, layers.down, rows, dy, s.C, 0, active, dlow);
     for (int64_t row = 0; row < rows; ++row) {
         const float *gate = gate_up + row * 2 * s.I, *up = gate + s.I;
         float *dgate = dgate_up + row * 2 * s.I, *dup = dgate + s.I, *act = active + row * s.I;
@@ -369,19 +435,19 @@ void backward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last,
             act[i] = silu * up[i];
         }
     }
-    weight_gradient(b, rows, s.C, s.I, dy, s.C, active, s.I, beta, g.down);
+    weight_gradients(b, layers.down, rows, dy, s.C, active, s.I, dlow, beta);
     norm_rows(middle, b.post_norm, rows, s.C, b.norm_eps, normed);
-    weight_gradient(b, rows, s.I, s.C, dgate_up, 2 * s.I, normed, s.C, beta, g.gate);
-    weight_gradient(b, rows, s.I, s.C, dgate_up + s.I, 2 * s.I, normed, s.C, beta, g.up);
-    product(b.sgemm, false, false, rows, s.C, s.I, 1, dgate_up, 2 * s.I, b.gate, s.C, 0, dnormed, s.C);
-    product(b.sgemm, false, false, rows, s.C, s.I, 1, dgate_up + s.I, 2 * s.I, b.up, s.C, 1, dnormed, s.C);
+    input_gradient(b, layers.gate, rows, dgate_up, 2 * s.I, 0, dnormed, dlow);
+    weight_gradients(b, layers.gate, rows, dgate_up, 2 * s.I, normed, s.C, dlow, beta);
+    input_gradient(b, layers.up, rows, dgate_up + s.I, 2 * s.I, 1, dnormed, dlow);
+    weight_gradients(b, layers.up, rows, dgate_up + s.I, 2 * s.I, normed, s.C, dlow, beta);
     for (int64_t row = 0; row < rows; ++row)
         rms_norm_backward(middle + row * s.C, b.post_norm, dnormed + row * s.C, dy + row * s.C, s.C, b.norm_eps,
                           dx + row * s.C, g.post_norm);
 
     // Attention part.
-    product(b.sgemm, false, false, rows, s.heads, s.C, 1, dx, s.C, b.o, s.heads, 0, dcontext, s.heads);
-    weight_gradient(b, rows, s.C, s.heads, dx, s.C, context, s.heads, beta, g.o);
+    input_gradient(b, layers.o, rows, dx, s.C, 0, dcontext, dlow);
+    weight_gradients(b, layers.o, rows, dx, s.C, context, s.heads, dlow, beta);
     turn_rows(b, s, qkv, begin, begin + rows, turned);
     for (int64_t run = first; run < last; ++run) {
         const int64_t offset = b.runs[run] - begin;
@@ -405,12 +471,12 @@ void backward_chunk(const Block& b, const Sizes& s, int64_t first, int64_t last,
     }
     norm_rows(x, b.input_norm, rows, s.C, b.norm_eps, normed);
     const float *dq = dqkv, *dk = dqkv + s.heads, *dv = dqkv + turned_width;
-    weight_gradient(b, rows, s.heads, s.C, dq, s.qkv, normed, s.C, beta, g.q);
-    weight_gradient(b, rows, s.K * s.D, s.C, dk, s.qkv, normed, s.C, beta, g.k);
-    weight_gradient(b, rows, s.K * s.D, s.C, dv, s.qkv, normed, s.C, beta, g.v);
-    product(b.sgemm, false, false, rows, s.C, s.heads, 1, dq, s.qkv, b.q, s.C, 0, dnormed, s.C);
-    product(b.sgemm, false, false, rows, s.C, s.K * s.D, 1, dk, s.qkv, b.k, s.C, 1, dnormed, s.C);
-    product(b.sgemm, false, false, rows, s.C, s.K * s.D, 1, dv, s.qkv, b.v, s.C, 1, dnormed, s.C);
+    input_gradient(b, layers.q, rows, dq, s.qkv, 0, dnormed, dlow);
+    weight_gradients(b, layers.q, rows, dq, s.qkv, normed, s.C, dlow, beta);
+    input_gradient(b, layers.k, rows, dk, s.qkv, 1, dnormed, dlow);
+    weight_gradients(b, layers.k, rows, dk, s.qkv, normed, s.C, dlow, beta);
+    input_gradient(b, layers.v, rows, dv, s.qkv, 1, dnormed, dlow);
+    weight_gradients(b, layers.v, rows, dv, s.qkv, normed, s.C, dlow, beta);
     for (int64_t row = 0; row < rows; ++row)
         rms_norm_backward(x + row * s.C, b.input_norm, dnormed + row * s.C, dx + row * s.C, s.C, b.norm_eps,
                           dx + row * s.C, g.input_norm);

@@ -5,13 +5,14 @@ import functools
 import itertools
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, byref, c_float, c_int64, c_void_p, cast
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from inkstone.nn.kernels.build import load_library, why_not
+from inkstone.nn.layers.lora import LoRALinear
 from inkstone.nn.layers.mlp import GatedMLP
 from inkstone.nn.layers.norm import RMSNorm
 
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
     from inkstone.nn.models.llama import LlamaBlock
 
 _WEIGHTS = ("input_norm", "q", "k", "v", "o", "post_norm", "gate", "up", "down", "q_norm", "k_norm")
+_LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
+_TRAINED = (*_WEIGHTS, *(f"{name}_{matrix}" for name in _LINEARS for matrix in "ab"))
+"""What may have a gradient: the weights, then A and B of each linear layer's adapter."""
 LONGEST_RUN = 4096
 """Tokens; a thread's memory grows with the longest run."""
 _MOST_THREADS = 16
 """Beyond so many threads, a gradient of every weight for every thread costs more than it saves."""
+
+
+class _Adapter(Structure):
+    _fields_ = (("a", c_void_p), ("b", c_void_p), ("rank", c_int64), ("scaling", c_float))
 
 
 class _Block(Structure):
@@ -37,19 +45,33 @@ class _Block(Structure):
         ("num_runs", c_int64),
         ("runs", c_void_p),
         *((name, c_void_p) for name in _WEIGHTS),
+        *((f"{name}_adapter", _Adapter) for name in _LINEARS),
     )
 
 
 class _Gradients(Structure):
-    _fields_ = tuple((name, c_void_p) for name in _WEIGHTS)
+    _fields_ = tuple((name, c_void_p) for name in _TRAINED)
 
 
 class _Counts(Structure):
-    _fields_ = tuple((name, c_int64) for name in _WEIGHTS)
+    _fields_ = tuple((name, c_int64) for name in _TRAINED)
+
+
+_SAVED = ("qkv", "context", "middle", "gate_up", *(f"{name}_low" for name in _LINEARS))
 
 
 class _Saved(Structure):
-    _fields_ = tuple((name, c_void_p) for name in ("qkv", "context", "middle", "gate_up"))
+    _fields_ = tuple((name, c_void_p) for name in _SAVED)
+
+
+class _Description(NamedTuple):
+    """What a block is, beside its weights."""
+
+    sizes: tuple[int, int, int]
+    """Attention heads, key/value heads, head dim."""
+    eps: float
+    scalings: tuple[float, ...]
+    """Of the adapters of `_LINEARS`."""
 
 
 def unavailable() -> str | None:
@@ -61,17 +83,29 @@ def unavailable() -> str | None:
 
 def supports(block: "LlamaBlock", dtype: torch.dtype) -> bool:
     """Whether a block, trained with products in `dtype`, is one that the kernel computes."""
-    attention, mlp = block.self_attn, block.mlp
-    if not isinstance(mlp, GatedMLP):
-        return False
-    linears = (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,
-               mlp.gate_proj, mlp.up_proj, mlp.down_proj)  # fmt: skip
     return (
-        dtype == torch.float32
+        isinstance(block.mlp, GatedMLP)
+        and dtype == torch.float32
         and torch.get_num_threads() <= _MOST_THREADS
-        and all(type(linear) is nn.Linear and linear.bias is None for linear in linears)
+        and all(map(_is_plain, _linears_of(block)))
         and all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in block.parameters())
     )
+
+
+def _linears_of(block: "LlamaBlock") -> Sequence[nn.Module]:
+    """The layers of `_LINEARS`."""
+    attention, mlp = block.self_attn, block.mlp
+    assert isinstance(mlp, GatedMLP)
+    return (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj,
+            mlp.gate_proj, mlp.up_proj, mlp.down_proj)  # fmt: skip
+
+
+def _is_plain(layer: object) -> bool:
+    """Whether a layer is a matrix without a bias, or that with a LoRA adapter without dropout."""
+    if isinstance(layer, LoRALinear):
+        simple = layer.lora_magnitude_vector is None and isinstance(layer.lora_dropout, nn.Identity)
+        return simple and _is_plain(layer.base_layer)
+    return type(layer) is nn.Linear and layer.bias is None
 
 
 def runs_of(input_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
@@ -96,19 +130,28 @@ def forward(block: "LlamaBlock", hidden_states: Tensor, rope: tuple[Tensor, Tens
     Returns:
         (B, T, C).
     """
-    attention, mlp = block.self_attn, block.mlp
-    assert isinstance(mlp, GatedMLP)
+    attention = block.self_attn
     sizes = (attention.num_attention_heads, attention.num_key_value_heads, attention.head_dim)
     norms = [norm.weight if isinstance(norm, RMSNorm) else None for norm in (attention.q_norm, attention.k_norm)]
+    (q, k, v, o, gate, up, down), adapters, scalings = zip(*map(_parts_of, _linears_of(block)), strict=True)
     weights = (
-        block.input_layernorm.weight, attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight,
-        attention.o_proj.weight, block.post_attention_layernorm.weight, mlp.gate_proj.weight,
-        mlp.up_proj.weight, mlp.down_proj.weight, *norms,
+        block.input_layernorm.weight, q, k, v, o, block.post_attention_layernorm.weight, gate, up, down, *norms,
+        *itertools.chain.from_iterable(adapters),
     )  # fmt: skip
-    output: Tensor = _Function.apply(  # type: ignore[no-untyped-call]
-        hidden_states, sizes, block.input_layernorm.eps, *rope, runs, *weights
-    )
+    description = _Description(sizes, block.input_layernorm.eps, scalings)
+    output: Tensor = _Function.apply(hidden_states, description, *rope, runs, *weights)  # type: ignore[no-untyped-call]
     return output
+
+
+def _parts_of(layer: nn.Module) -> tuple[Tensor, tuple[Tensor | None, Tensor | None], float]:
+    """Weight of a layer, A and B of its adapter and what scales it; none where the adapter has no part now."""
+    if isinstance(layer, LoRALinear):
+        assert isinstance(layer.base_layer, nn.Linear)
+        if layer.enabled and not layer.merged:
+            return layer.base_layer.weight, (layer.lora_A.weight, layer.lora_B.weight), layer.scaling
+        layer = layer.base_layer
+    assert isinstance(layer, nn.Linear)
+    return layer.weight, (None, None), 0.0
 
 
 class _Function(torch.autograd.Function):
@@ -116,44 +159,32 @@ class _Function(torch.autograd.Function):
     def forward(
         ctx: Any,
         hidden_states: Tensor,
-        sizes: tuple[int, int, int],
-        eps: float,
+        description: _Description,
         cos: Tensor,
         sin: Tensor,
         runs: Tensor,
         *weights: Tensor | None,
     ) -> Tensor:
         hidden_states, cos, sin = hidden_states.contiguous(), cos.contiguous(), sin.contiguous()
-        num_heads, num_kv_heads, head_dim = sizes
-        rows = hidden_states.shape[0] * hidden_states.shape[1]
-        intermediate_size = _intermediate_size(weights)
-        saved = [
-            hidden_states.new_empty(rows, width)
-            for width in (
-                (num_heads + 2 * num_kv_heads) * head_dim,
-                num_heads * head_dim,
-                hidden_states.shape[-1],
-                2 * intermediate_size,
-            )
-        ]
+        saved = _new_saved(hidden_states, description, weights)
         output = torch.empty_like(hidden_states)
-        block = _describe(hidden_states, sizes, eps, cos, sin, runs, weights)
+        block = _describe(hidden_states, description, cos, sin, runs, weights)
         _library().llama_block_forward(
             byref(block), _address(hidden_states), _address(output), byref(_Saved(*map(_address, saved)))
         )
         ctx.save_for_backward(hidden_states, cos, sin, runs, *saved, *weights)
-        ctx.sizes, ctx.eps = sizes, eps
+        ctx.description = description
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_states, cos, sin, runs, *rest = ctx.saved_tensors
-        saved, weights = rest[:4], rest[4:]
-        block = _describe(hidden_states, ctx.sizes, ctx.eps, cos, sin, runs, weights)
+        saved, weights = rest[: len(_SAVED)], rest[len(_SAVED) :]
+        block = _describe(hidden_states, ctx.description, cos, sin, runs, weights)
         wanted = [
             torch.empty_like(weight) if weight is not None and needed else None
-            for weight, needed in zip(weights, ctx.needs_input_grad[6:], strict=True)
+            for weight, needed in zip(weights, ctx.needs_input_grad[5:], strict=True)
         ]
         counts = [0 if weight is None else weight.numel() for weight in wanted]
         others = hidden_states.new_empty(block.num_threads - 1, sum(counts))
@@ -170,31 +201,52 @@ class _Function(torch.autograd.Function):
             partial,
             byref(_Counts(*counts)),
         )
-        return (input_gradient, None, None, None, None, None, *wanted)
+        return (input_gradient, None, None, None, None, *wanted)
+
+
+def _new_saved(
+    hidden_states: Tensor, description: _Description, weights: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Room for what `_SAVED` names, (N, …) each; None where there is no adapter."""
+    num_heads, num_kv_heads, head_dim = description.sizes
+    ranks = [None if matrix is None else matrix.shape[0] for matrix in weights[len(_WEIGHTS) :: 2]]
+    widths = [
+        (num_heads + 2 * num_kv_heads) * head_dim,
+        num_heads * head_dim,
+        hidden_states.shape[-1],
+        2 * _intermediate_size(weights),
+        *ranks,
+    ]
+    rows = hidden_states.shape[0] * hidden_states.shape[1]
+    return [None if width is None else hidden_states.new_empty(rows, width) for width in widths]
 
 
 def _describe(
     hidden_states: Tensor,
-    sizes: tuple[int, int, int],
-    eps: float,
+    description: _Description,
     cos: Tensor,
     sin: Tensor,
     runs: Tensor,
     weights: Sequence[Tensor | None],
 ) -> _Block:
+    matrices = weights[len(_WEIGHTS) :]
     return _Block(
         _sgemm(),
         torch.get_num_threads(),
         hidden_states.shape[-1],
-        *sizes,
+        *description.sizes,
         _intermediate_size(weights),
-        eps,
-        cos.numel() // sizes[2],
+        description.eps,
+        cos.numel() // description.sizes[2],
         _address(cos),
         _address(sin),
         runs.numel() - 1,
         _address(runs),
-        *map(_address, weights),
+        *map(_address, weights[: len(_WEIGHTS)]),
+        *(
+            _Adapter(_address(a), _address(b), 0 if a is None else a.shape[0], scaling)
+            for a, b, scaling in zip(matrices[::2], matrices[1::2], description.scalings, strict=True)
+        ),
     )
 
 

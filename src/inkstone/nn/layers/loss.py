@@ -45,7 +45,7 @@ class _ChunkedLinearCrossEntropy(torch.autograd.Function):
             dtype = torch.get_autocast_dtype("cuda")
         inputs, matrix = hidden_states.to(dtype), weight.to(dtype)
         grad_inputs = torch.empty_like(inputs)
-        grad_weight = torch.zeros_like(weight)
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float32, device=inputs.device)
         chunk = max(1, _CHUNK_LOGITS // weight.shape[0])
         with torch.autocast(inputs.device.type, enabled=False):
@@ -54,14 +54,15 @@ class _ChunkedLinearCrossEntropy(torch.autograd.Function):
                 loss, grad_logits = _loss_and_gradient(inputs[rows] @ matrix.t(), labels[rows])
                 total += loss
                 grad_inputs[rows] = grad_logits @ matrix
-                grad_weight.addmm_(grad_logits.t().to(weight.dtype), inputs[rows].to(weight.dtype))
+                if grad_weight is not None:
+                    grad_weight.addmm_(grad_logits.t().to(weight.dtype), inputs[rows].to(weight.dtype))
         ctx.save_for_backward(grad_inputs.to(hidden_states.dtype), grad_weight)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor | None, None]:
         grad_inputs, grad_weight = ctx.saved_tensors
-        return grad_inputs * grad_outputs[0], grad_weight * grad_outputs[0], None
+        return grad_inputs * grad_outputs[0], None if grad_weight is None else grad_weight * grad_outputs[0], None
 
 
 def _loss_and_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
