@@ -1,5 +1,6 @@
 """A small corpus and tokenizer for training tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from inkstone.core.records import Document
 from inkstone.data.corpus import SPLITS, CorpusWriter, Split
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.train import train_characters
+from tests.train.kill import Runner
 
 _LINES = [
     "The stick of ink is ground on the stone until the water is black.",
@@ -50,3 +52,9 @@ def tokenizer_folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer.save(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    with Runner() as runner:
+        yield runner

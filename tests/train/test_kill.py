@@ -1,6 +1,5 @@
 """Every method goes on bit for bit after SIGKILL, and so does every switch that has a state."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +11,6 @@ from tests.train.kill import Job, Runner
 from tests.train.taught import METHODS, job_of
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    with Runner() as runner:
-        yield runner
 
 
 def test_every_method_is_killed() -> None:

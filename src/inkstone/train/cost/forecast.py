@@ -153,7 +153,7 @@ class Forecast:
         """The estimates that a stage's plan gives."""
         amounts, settings = self.trial.amounts, self.trial.settings
         return {
-            "parameters": self.trial.finished(self.trial.outline(self.config)).num_parameters(),
+            "parameters": self.trial.saved(self.config).num_parameters(),
             "trained_parameters": self.counts.trained,
             "tokens": round(amounts.steps * amounts.step_tokens),
             "memory_bytes": self.memory_bytes,

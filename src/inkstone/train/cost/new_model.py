@@ -13,7 +13,7 @@ from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.pairs import with_separated_pairs
 from inkstone.train.config import NewModelConfig
 from inkstone.train.cost.counts import FLOAT_BYTES
-from inkstone.train.cost.disk import LOOSE_BYTES, tokenizer_bytes
+from inkstone.train.cost.disk import tokenizer_bytes
 from inkstone.train.cost.memory import PROCESS_BYTES
 from inkstone.train.learning import equip
 
@@ -29,7 +29,7 @@ def plan_new_model(config: Any, inputs: Mapping[str, Path]) -> dict[str, Any]:
         "trained_parameters": 0,
         "memory_bytes": PROCESS_BYTES + weights,
         "memory": {"process": PROCESS_BYTES, "weights": weights},
-        "disk_bytes": weights + tokenizer_bytes(tokenizer) + LOOSE_BYTES,
+        "disk_bytes": weights + tokenizer_bytes(tokenizer),
         **notes,
     }
 

@@ -78,8 +78,8 @@ def rehearse(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], 
     command = [sys.executable, "-m", "inkstone.train.cost.rehearsal"]
     done = subprocess.run(command, input=json.dumps(job), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise RehearsalError(last or f"the process was ended by signal {-done.returncode}")
+        causes = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")]
+        raise RehearsalError(causes[-1] if causes else f"the process was ended by signal {-done.returncode}")
     values = json.loads(done.stdout.strip().rpartition("\n")[2])
     values["micro_batches"] = [Timed(*each) for each in values["micro_batches"]]
     values["drawn"] = [Drawn(*each) for each in values["drawn"]]

@@ -95,12 +95,11 @@ class Trial(ABC):
 
     def saved_bytes(self, config: Any) -> int:
         """The model's folder: weights and tokenizer."""
-        weights = FLOAT_BYTES * self.finished(self.outline(config)).num_parameters()
-        return weights + tokenizer_bytes(self.tokenizer)
+        return FLOAT_BYTES * self.saved(config).num_parameters() + tokenizer_bytes(self.tokenizer)
 
-    def finished(self, model: Model) -> Model:
-        """What is saved of a model of `outline`."""
-        return model
+    def saved(self, config: Any) -> Model:
+        """The model as it is saved under a variant, without values."""
+        return self.outline(config)
 
     @abstractmethod
     def base(self) -> Model:

@@ -142,10 +142,8 @@ class TeachTrial(Trial):
 
     def save_outline(self, out: Path) -> None:
         """Write what the run will write, with zeros for weights."""
-        lesson = self._outlined(self.config)
-        if lesson.adapter is not None and isinstance(lesson.model, HeadedModel):
-            lesson = self._outlined(self.config.model_copy(update={"lora": None, "quantize_base": None}))
-        lesson.model = self.finished(lesson.model)
+        lesson = self._outlined(self._merged(self.config))
+        lesson.model = self.method.finish(lesson.model)
         if lesson.adapter is not None:
             save_adapter(out, lesson.adapter, base=self.folder)
             lesson.tokenizer.save(out)
@@ -161,17 +159,21 @@ class TeachTrial(Trial):
         return lesson
 
     def saved_bytes(self, config: TeachConfig) -> int:
-        """As in `Trial`: an adapter is saved alone, unless a new head is saved with it."""
-        if config.lora is None:
-            return super().saved_bytes(config)
-        model = self.outline(config)
-        if isinstance(model, HeadedModel):  # the adapter is merged
-            return super().saved_bytes(config.model_copy(update={"lora": None, "quantize_base": None}))
-        return FLOAT_BYTES * num_trained(model) + tokenizer_bytes(self.tokenizer)
+        """As in `Trial`: an adapter is saved alone."""
+        merged = self._merged(config)
+        if merged.lora is None:
+            return super().saved_bytes(merged)
+        return FLOAT_BYTES * num_trained(self.outline(merged)) + tokenizer_bytes(self.tokenizer)
 
-    def finished(self, model: Model) -> Model:
+    def saved(self, config: TeachConfig) -> Model:
         """As in `Trial`."""
-        return self.method.finish(model)
+        return self.method.finish(self.outline(self._merged(config)))
+
+    def _merged(self, config: TeachConfig) -> TeachConfig:
+        """The settings without the adapter that is merged, because a new head is saved with the model."""
+        if config.lora is None or not isinstance(self.outline(config), HeadedModel):
+            return config
+        return config.model_copy(update={"lora": None, "quantize_base": None})
 
     def _lesson(self, model: Model, config: TeachConfig, out: Path) -> Lesson:
         lesson = Lesson(model.train(), Tokenizer.load(self.folder), config, self.settings_of(config), self.inputs, out)

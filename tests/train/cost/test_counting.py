@@ -1,0 +1,108 @@
+"""What is counted before a run, beside what the run's own model, optimizers and folder turn out to have."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inkstone.core.manifest import read_manifest
+from inkstone.nn.adapter_config import LoRAConfig
+from inkstone.nn.adapters import add_adapter
+from inkstone.nn.layers.quantized import QuantizedLinear
+from inkstone.train.cost.counts import count
+from inkstone.train.cost.forecast import Forecast
+from inkstone.train.cost.live import live
+from inkstone.train.cost.sketch import depth_of, sketch
+from inkstone.train.cost.trial import shallow
+from inkstone.train.cost.trials import parsed, trial_of
+from inkstone.train.optim import OptimizerConfig, build_optimizers
+from inkstone.train.switches import quantize_base
+from tests.tiny_models import tiny_model
+from tests.train.kill import Runner
+from tests.train.taught import METHODS, job_of
+
+MEGABYTE = 1 << 20
+
+
+def forecast_of(method: str, folder: Path, **changes: Any) -> Forecast:
+    job = job_of(method, folder, **changes)
+    config = parsed(job.stage, job.config)
+    return Forecast.of(trial_of(job.stage, config, {name: Path(path) for name, path in job.inputs.items()}), config)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_what_optimizers_remember(name: str) -> None:
+    model = tiny_model()
+    config = OptimizerConfig.model_validate({"name": name})
+    counted = count(model, config)
+    optimizers = build_optimizers(model, config, 1.0)
+    model(torch.arange(8).reshape(1, 8)).sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    states = [value for optimizer in optimizers for state in optimizer.state.values() for value in state.values()]
+    tensors = [value for value in states if isinstance(value, torch.Tensor) and value.dim() > 0]
+    assert counted.optimizer_values == sum(tensor.numel() for tensor in tensors)
+    assert all(tensor.dtype == torch.float32 for tensor in tensors)
+
+
+def test_an_adapter_on_a_quantized_base() -> None:
+    model = tiny_model()
+    quantize_base(model, "int8")
+    add_adapter(model, LoRAConfig(r=2, target_modules=("q_proj",)))
+    counted = count(model, OptimizerConfig(name="adamw"))
+    assert counted.trained == 2 * (2 * 32 + 32 * 2)
+    assert counted.optimizer_values == 2 * counted.trained
+    quantized = sum(each.num_weights for each in model.modules() if isinstance(each, QuantizedLinear))
+    plain = 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert quantized < counted.weight_bytes - plain < 1.3 * quantized  # a byte each, and scales
+
+
+def test_keys_and_values_of_a_token() -> None:
+    model = tiny_model()
+    heads, width = model.config.num_key_value_heads, model.config.head_dim
+    assert count(model, OptimizerConfig()).cache_values == 2 * model.config.num_hidden_layers * heads * width
+
+
+def test_memory_that_a_computation_takes_at_once() -> None:
+    def compute() -> None:
+        first = torch.zeros(MEGABYTE // 4)  # 1 MiB
+        second = torch.zeros(MEGABYTE)  # 4 MiB beside it
+        del second
+        torch.zeros(MEGABYTE // 2)  # 2 MiB beside the first
+        del first
+
+    assert live(compute, torch.device("cpu")).peak_bytes == pytest.approx(5 * MEGABYTE, rel=0.001)
+
+
+def test_a_deep_model_is_sketched_from_shallow_ones(tmp_path: Path) -> None:
+    """What the blocks keep, extrapolated from four, is what eight blocks keep."""
+    trial = forecast_of("chat", tmp_path).trial
+    deep = shallow(trial.base(), 2)
+    deep = type(deep)(deep.config.model_copy(update={"num_hidden_layers": 8}))  # type: ignore[call-arg]
+    deep.init_weights()
+    assert depth_of(deep) == 8
+    trial.base = lambda: deep  # type: ignore[method-assign]
+    sketched = sketch(trial, trial.config)
+    loop_run = trial.run(deep, trial.config, tmp_path)
+
+    def compute() -> None:
+        batch = loop_run.loop.objective.collate(loop_run.hungriest)
+        loop_run.loop.batch_loss(batch)[0].backward()  # type: ignore[no-untyped-call]
+
+    assert sketched.live_bytes == pytest.approx(live(compute, torch.device("cpu")).peak_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parameters_and_disk_are_those_of_the_run(method: str, tmp_path: Path, runner: Runner) -> None:
+    lora = {"lora": {"r": 2}} if method in {"chat", "classify", "dpo"} else {}
+    planned = forecast_of(method, tmp_path, **lora).to_plan()
+    job = job_of(method, tmp_path, **lora)
+    out = tmp_path / "out"
+    assert runner.run(replace(job, out=str(out))) == 0
+    summary = read_manifest(out).summary
+    assert planned["parameters"] == summary["parameters"]
+    assert planned["trained_parameters"] == summary["trained_parameters"]
+    disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    assert planned["disk_bytes"] == pytest.approx(disk, rel=0.15)
