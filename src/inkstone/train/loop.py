@@ -22,7 +22,7 @@ from inkstone.train.interval import Interval
 from inkstone.train.metrics import MetricsLog, combine, is_largest
 from inkstone.train.micro_batches import Split, by_count
 from inkstone.train.neftune import EmbeddingNoise
-from inkstone.train.objectives import Batch, Objective, num_tokens
+from inkstone.train.objectives import Batch, Objective, Read
 from inkstone.train.optim import build_optimizers, clip_gradient, set_learning_rate
 from inkstone.train.precision import autocast, compile_blocks, missing_compiler, uncompiled
 from inkstone.train.replay import Replay
@@ -38,7 +38,7 @@ from inkstone.train.state import (
     trained_parameters,
 )
 from inkstone.train.trackers import open_trackers
-from inkstone.train.usage import flops_per_token, peak_flops, peak_memory_bytes
+from inkstone.train.usage import TrainingFlops, peak_flops, peak_memory_bytes
 from inkstone.train.view import TrainingView
 
 E = TypeVar("E")
@@ -159,8 +159,7 @@ class Loop(Generic[E]):
         self._settle_length()
         self._settle_environment()
         self._interval = Interval.of(self.state.interval)
-        self._flops_of_weights = flops_per_token(model, 0)
-        self._flops_of_attention = flops_per_token(model, 1) - self._flops_of_weights
+        self._flops = TrainingFlops.of(model)
 
     def run(self) -> TrainState:
         """Train to the last step, or until validation stops improving.
@@ -210,29 +209,30 @@ class Loop(Generic[E]):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        state.tokens += read
+        state.tokens += read.tokens
+        state.labels += read.labels
         if self.average:
             self.average.update(state.step)
         if isinstance(self.examples, OnPolicy):
             metrics |= self.examples.step_done(state.step, metrics, log)
         seconds = time.perf_counter() - began
         state.seconds += seconds
-        self._interval.add(loss, gradient_norm, metrics, read, seconds)
+        self._interval.add(loss, gradient_norm, metrics, read.tokens, seconds)
         if state.step % settings.config.log_every == 0 or state.step in (1, settings.steps):
             self._log(log, rate)
         return {
             "loss": loss,
             "learning_rate": rate,
-            "tokens_per_s": read / seconds,
-            "of_peak": f"{self._share_of_peak(read / seconds):.0%}",
+            "tokens_per_s": read.tokens / seconds,
+            "of_peak": f"{self._share_of_peak(read.tokens / seconds):.0%}",
             "memory": size(peak_memory_bytes(settings.device)),
         }
 
-    def accumulate_gradient(self, start: int) -> tuple[float, dict[str, float], int]:
+    def accumulate_gradient(self, start: int) -> tuple[float, dict[str, float], Read]:
         """Gradient of the mean loss over a step's examples, micro-batch by micro-batch.
 
         Returns:
-            The loss and the objective's metrics, means over the targets, and the tokens read. The loss of replayed
+            The loss and the objective's metrics, means over the targets, and what was read. The loss of replayed
             text is a metric.
         """
         settings, replay = self.settings, self.replay
@@ -261,7 +261,7 @@ class Loop(Generic[E]):
                 (replay.share * loss).backward()  # type: ignore[no-untyped-call]
                 metrics["replay_loss"] = metrics.get("replay_loss", 0.0) + float(loss.detach())
             batches += replayed
-        return total, metrics, sum(map(num_tokens, batches))
+        return total, metrics, Read.of(batches)
 
     def prepare_step(self, batches: Sequence[Batch]) -> None:
         """Let the objective see all micro-batches of a step."""
@@ -336,7 +336,7 @@ class Loop(Generic[E]):
         """Of the operations that this machine can do, the share that training needs at such a speed."""
         settings, state = self.settings, self.state
         length = state.tokens / (state.step * settings.batch_size)
-        flops = self._flops_of_weights + self._flops_of_attention * length
+        flops = self._flops.per_token(length, state.labels / state.tokens)
         return flops * tokens_per_second / peak_flops(settings.device, settings.dtype)
 
     def _settle_length(self) -> None:

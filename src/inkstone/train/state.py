@@ -50,6 +50,8 @@ class TrainState:
     """Steps after which the run went on with more steps than planned before."""
     tokens: int = 0
     """Tokens read so far."""
+    labels: int = 0
+    """Of these, tokens that carried loss."""
     seconds: float = 0.0
     """Time spent in the loop so far, over all attempts."""
     best_loss: float | None = None

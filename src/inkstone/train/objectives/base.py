@@ -1,10 +1,12 @@
 """What an objective is: it makes batches of examples and losses of batches."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
+
+from inkstone.nn.layers.loss import IGNORED
 
 Example_contra = TypeVar("Example_contra", contravariant=True)
 Batch = dict[str, Tensor]
@@ -43,12 +45,31 @@ class Objective(Protocol[Example_contra]):
         ...
 
 
+class Read(NamedTuple):
+    """What was read."""
+
+    tokens: int
+    """That are no padding."""
+    labels: int
+    """What carries loss: tokens, where tokens are labeled."""
+
+    @classmethod
+    def of(cls, batches: Iterable[Batch]) -> "Read":
+        """Sums over batches."""
+        amounts = [(num_tokens(batch), _num_labels(batch)) for batch in batches]
+        return cls(sum(tokens for tokens, _ in amounts), sum(labels for _, labels in amounts))
+
+
 def num_tokens(batch: Batch) -> int:
     """Tokens of a batch that are no padding."""
     if "sequence_ids" in batch:
         return int((batch["sequence_ids"] >= 0).sum())
     masks = [batch[name] for name in ("attention_mask", "decoder_mask") if name in batch]
     return sum(int(mask.sum()) for mask in masks) if masks else batch["input_ids"].numel()
+
+
+def _num_labels(batch: Batch) -> int:
+    return int((batch["labels"] != IGNORED).sum()) if "labels" in batch else 0
 
 
 NEVER_DIVERGES = math.inf
