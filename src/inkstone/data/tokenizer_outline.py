@@ -33,10 +33,9 @@ def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABUL
         vocab_size: of all tokens.
     """
     made = _MADE.get(kind, _MADE["bytes_bpe"])()
-    special = list(made.special_tokens)
-    kept = {token: made.special_tokens[token] for token in special}
-    free = (number for number in range(vocab_size) if number not in set(kept.values()))
-    words = {f"assumed {number}": number for number in free}
+    kept = made.special_tokens
+    taken = set(kept.values())
+    words = {f"assumed {number}": number for number in range(vocab_size) if number not in taken}
     backend = tokenizers.Tokenizer.from_str(made.backend.to_str())
     backend.model = models.WordLevel(words | kept, unk_token=next(iter(words)))
     backend.decoder = decoders.Fuse()
