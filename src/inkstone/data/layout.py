@@ -12,8 +12,7 @@ from inkstone.data.examples.encoded import TokenSequence
 from inkstone.nn.layers.loss import IGNORED
 
 PADDING = -1
-"""In `sequence_ids`: no sequence."""
-_PADDING_SEGMENT = -1
+"""In `sequence_ids` and `segment_ids`: no sequence."""
 
 
 def fill(rows: Sequence[Sequence[int] | NDArray[np.int64]], filler: int, side: Literal["right", "left"]) -> Tensor:
@@ -55,7 +54,7 @@ def lay_out(
         "input_ids": np.full(shape, pad_id, dtype=np.int64),
         "labels": np.full(shape, IGNORED, dtype=np.int64),
         "position_ids": np.zeros(shape, dtype=np.int64),
-        "segment_ids": np.full(shape, _PADDING_SEGMENT, dtype=np.int64),
+        "segment_ids": np.full(shape, PADDING, dtype=np.int64),
         "sequence_ids": np.full(shape, PADDING, dtype=np.int64),
     }
     for number, row in enumerate(rows):

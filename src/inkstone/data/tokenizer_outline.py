@@ -20,7 +20,7 @@ _MADE: Mapping[str, Callable[[], Tokenizer]] = {
 }
 _PIECES = r"\p{Han}| ?\p{L}{1,5}| ?\p{N}| ?[^\s\p{L}\p{N}]|\s"
 """What counts as a token: up to five letters, one Chinese character, a digit, a sign."""
-_CHARACTERS = r"(?s)."
+_CHARACTERS = r"[\s\S]"
 _ASSUMED = "assumed_tokenizer"
 """The file of `mark_assumed`."""
 
@@ -33,12 +33,11 @@ def assumed_tokenizer(kind: str = "bytes_bpe", vocab_size: int = ASSUMED_VOCABUL
         vocab_size: of all tokens.
     """
     made = _MADE.get(kind, _MADE["bytes_bpe"])()
-    special = list(made.special_tokens)
-    kept = {token: made.special_tokens[token] for token in special}
-    free = (number for number in range(vocab_size) if number not in set(kept.values()))
-    words = {f"assumed {number}": number for number in free}
+    kept = made.special_tokens
+    taken = set(kept.values())
+    words = {f"assumed {number}": number for number in range(vocab_size) if number not in taken}
     backend = tokenizers.Tokenizer.from_str(made.backend.to_str())
-    backend.model = models.WordLevel(words | kept, unk_token=next(iter(words)))
+    backend.model = models.WordLevel(words | kept, unk_token=next(iter(words | kept)))
     backend.decoder = decoders.Fuse()
     backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS if kind == "characters" else _PIECES), "isolated")

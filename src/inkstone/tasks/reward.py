@@ -7,13 +7,13 @@ from inkstone.core.errors import InputError
 from inkstone.tasks.headed import logits_of, with_head_of
 
 if TYPE_CHECKING:
-    from inkstone.data.examples.answers import Text
+    from inkstone.data.examples.records import TurnsOrText
     from inkstone.nn.models.base import Model
     from inkstone.tokenizer import Tokenizer
 
 
 def rewards(
-    model: "Model", tokenizer: "Tokenizer", prompts: "Sequence[Text]", answers: "Sequence[Text]"
+    model: "Model", tokenizer: "Tokenizer", prompts: "Sequence[TurnsOrText]", answers: "Sequence[TurnsOrText]"
 ) -> list[float]:
     """The reward of each answer to its prompt, read as the method `reward` taught it.
 

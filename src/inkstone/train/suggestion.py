@@ -8,10 +8,9 @@ from inkstone.checkpoint.hub import locate
 from inkstone.checkpoint.load import read_outline
 from inkstone.core.errors import InputError
 from inkstone.core.registry import lookup
-from inkstone.data.examples.columns import choose_format
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.files import files_by_split
-from inkstone.data.examples.parse import example_of, parts_of, sampled
+from inkstone.data.examples.parse import example_of, parts_of
 from inkstone.data.examples.records import Example, LabeledText
 from inkstone.data.examples.rows import SAMPLE_ROWS
 from inkstone.nn.heads import HeadedModel
@@ -63,8 +62,8 @@ def _first_examples(config: ExamplesConfig, data: Path, formats: Sequence[str]) 
     """The format of a folder or file, and the first examples in it."""
     for files in files_by_split(str(data)).values():
         for file in files:
-            if sample := sampled(file, config):
-                chosen = choose_format(sample, config, formats, file)
-                first = (example_of(part, chosen) for part in islice(parts_of(file, config, chosen), SAMPLE_ROWS))
+            chosen, parts = parts_of(file, config, formats)
+            if chosen is not None:
+                first = (example_of(part, chosen) for part in islice(parts, SAMPLE_ROWS))
                 return chosen.name, [example for example in first if not isinstance(example, InputError)]
     raise InputError("there is no row that can be read", where=data, remedy="give files with examples")

@@ -1,6 +1,7 @@
 """The check over an `ExampleSet`, with encodings made here."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from inkstone.data.check import CheckReport, examine
 from inkstone.data.check.findings import KEPT
 from inkstone.data.examples.encoded import SpanSequence, TaggedSequence, TokenSequence
 from inkstone.data.examples.read import ExampleSet
-from inkstone.data.examples.records import Completion, Example, PlainText
+from inkstone.data.examples.records import Answer, Completion, Example, PlainText, Question, Text
 from inkstone.tokenizer import Tokenizer
 from tests.data.check.test_streams import ids
 from tests.tiny_models import tiny_tokenizer
@@ -152,6 +153,26 @@ def test_rows_are_compared_within_their_split() -> None:
     assert places(report_of(same)) == {"duplicate row": ["train:2"], "conflicting rows": ["train:3"]}
     report = report_of(rows(("a", "b")), valid=rows(("x", "y"), ("a", "b"), split="valid"))
     assert places(report) == {"evaluation row also in train": ["valid:2"]}
+
+
+def test_rows_of_one_place_are_compared_too() -> None:
+    answers = (Answer("ink", 4),)
+    asked = Question(id="a", question="What?", context="The ink is black.", answers=answers, where="squad.json[0] a")
+    assert set(places(report_of([asked, asked], None))) == {"duplicate id", "duplicate row"}
+    nowhere = Completion(prompt="a", completion="b")
+    assert set(places(report_of([nowhere], valid=[nowhere]))) == {"evaluation row also in train"}
+
+
+def test_a_kind_of_a_plug_in_is_looked_at() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Riddle(Example):
+        riddle: str
+
+        def texts(self) -> list[Text]:
+            return [Text("riddle", self.riddle)]
+
+    report = report_of([Riddle(riddle="墨\ufffd")], None, valid=[Riddle(riddle="墨\ufffd")])
+    assert set(places(report)) == {"replacement character", "evaluation row also in train"}
 
 
 def test_a_column_with_one_value_is_found_where_there_are_rows_enough() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from inkstone.data.check.texts import TextFaults
-from inkstone.data.check.views import Text
+from inkstone.data.examples.records import Text
 
 SPECIAL = ("<|im_end|>", "<|eos|>", "")
 

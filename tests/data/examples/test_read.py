@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.read import ExampleSet, read_examples
+from inkstone.data.streams import byte_chunks
 from tests.data.conftest import write_jsonl
 
 ALL = ("preferences", "judged", "questions", "spans", "labels", "chat", "completion", "pairs", "problems", "text")
@@ -133,6 +135,20 @@ def test_the_format_is_told_from_the_rows_where_columns_do_not_tell(tmp_path: Pa
     assert read(path, "labels", "spans").format == "spans"
     path = write_jsonl(tmp_path / "b.jsonl", [{"text": "王维", "label": "name"}])
     assert read(path, "spans", "labels").format == "labels"
+
+
+def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def noted(path: Path) -> Iterator[bytes]:
+        opened.append(path)
+        return byte_chunks(path)
+
+    monkeypatch.setattr("inkstone.data.examples.rows.byte_chunks", noted)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"text": f"text {n}", "label": 1} for n in range(50)]))
+    assert sum(map(len, read(path).splits.values())) == 50
+    assert opened == [path]
 
 
 def test_a_format_that_is_not_wanted_or_not_known(tmp_path: Path) -> None:

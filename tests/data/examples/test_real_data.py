@@ -8,7 +8,7 @@ import pytest
 
 from inkstone.core.config import parse_config
 from inkstone.data.examples.config import ExamplesConfig
-from inkstone.data.examples.gather import AUTO
+from inkstone.data.examples.formats.base import AUTO
 from inkstone.data.examples.read import read_examples
 
 EN = {name: f"en_{name}" for name in ("instruction", "input", "output")}

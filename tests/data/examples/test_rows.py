@@ -112,6 +112,7 @@ def test_a_row_is_neither_lost_nor_learned_when_a_header_is_possible_but_columns
         rows(path, columns=columns)
     assert len(rows(path, columns=columns, header=False)[0]) == 6
     assert len(rows(path, columns={"text": "review", "label": "sentiment"})[0]) == 5
+    assert len(rows(path, columns={"id": "review", "text": "review"})[0]) == 5
 
 
 def test_text_files_are_lines_or_tables_of_tabs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.stage import execute
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.read import read_examples
-from inkstone.data.examples.stage import examples
+from inkstone.data.examples.stage import estimate, examples
 from inkstone.data.examples.stage_config import ExamplesStageConfig
 from tests.data.conftest import write_jsonl
 
@@ -236,3 +236,12 @@ def test_sources_must_be_there_and_of_one_format(tmp_path: Path, gather: Gather)
     pairs = write_jsonl(tmp_path / "b.jsonl", [{"source": "a", "target": "b"}])
     with pytest.raises(InputError, match=r"different formats \(a: labels, b: pairs\)"):
         gather({"paths": [labeled(tmp_path / "a.jsonl", ["a"])]}, {"paths": [str(pairs)]})
+
+
+@pytest.mark.parametrize("path", ["no.jsonl", "a.en|no.zh"])
+def test_a_plan_names_a_file_that_is_not_there(tmp_path: Path, path: str) -> None:
+    (tmp_path / "a.en").write_text("ink\n")
+    source = {"paths": ["|".join(str(tmp_path / name) for name in path.split("|"))]}
+    config = parse_config(ExamplesStageConfig, {"sources": [source]}, where="examples")
+    with pytest.raises(InputError, match=rf"{path.rpartition('|')[2]}: no such file"):
+        estimate(config, {})

@@ -38,3 +38,15 @@ def test_a_tokenizer_learns_from_the_training_examples_alone(tmp_path: Path) -> 
     learned = Tokenizer.load(tmp_path / "out")
     assert len(learned.encode_plain("墨是黑的")) < len("墨是黑的".encode())
     assert len(learned.encode_plain("龘")) == 3
+
+
+def test_examples_are_read_in_the_format_that_loses_nothing(tmp_path: Path) -> None:
+    row = {
+        "id": "1",
+        "context": "墨是黑的",
+        "question": "What is it?",
+        "answers": {"text": ["墨"], "answer_start": [0]},
+    }
+    (tmp_path / "train.jsonl").write_text(json.dumps(row), "utf-8")
+    texts = ExampleTexts(tmp_path)
+    assert [*texts.texts("train"), *texts.texts("valid")] == ["墨是黑的", "What is it?"]

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-import numpy as np
-
 from inkstone.core.errors import InputError
 from inkstone.data.check.faults import (
     BETWEEN_TOKENS,
@@ -50,6 +48,9 @@ class Fitted(NamedTuple, Generic[T]):
     """Stretches of it that the model learns to write."""
     num_ended: int = 0
     """Those with a stop token."""
+    num_tokens: int = 0
+    """Of all its streams."""
+    num_trained_tokens: int = 0
 
 
 class Encodings(Generic[T]):
@@ -84,7 +85,7 @@ class Encodings(Generic[T]):
         for encoding in whole:
             part, found = self._fit(encoding)
             streams = streams_of(part.encoding)
-            part, unended = self._count_answers(part, streams)
+            part, unended = self._count(part, streams)
             fitted.append(part)
             faults += [*found, *self._token_faults(part, streams)]
             if not part.was_cut and not isinstance(example, PlainText):
@@ -102,8 +103,8 @@ class Encodings(Generic[T]):
         part = Fitted(limits.cut(whole, limits.max_length), length, True)
         return part, [Found(CUT, f"{length:,} tokens, cut to {limits.max_length:,}")]
 
-    def _count_answers(self, part: Fitted[T], streams: Sequence[Stream]) -> tuple[Fitted[T], list[Found]]:
-        """Count what is learned to be written and what of it ends, and name what does not."""
+    def _count(self, part: Fitted[T], streams: Sequence[Stream]) -> tuple[Fitted[T], list[Found]]:
+        """Count tokens, what is learned to be written and what of it ends, and name what does not."""
         num_answers, num_ended, unended = 0, 0, []
         for stream in streams:
             answers = [stream.ids[run].tolist() for run in runs(stream.trained)] if stream.is_written else []
@@ -114,16 +115,23 @@ class Encodings(Generic[T]):
                 stops = " or ".join(self._stop_names.values()) or "a stop token (the tokenizer has none)"
                 which = f"answer {endless[0]} of {len(answers)}" if len(answers) > 1 else "the answer"
                 unended.append(Found(NO_STOP, f"{which} is learned without {stops}"))
-        return part._replace(num_answers=num_answers, num_ended=num_ended), unended
+        counted = part._replace(
+            num_answers=num_answers,
+            num_ended=num_ended,
+            num_tokens=sum(len(stream.ids) for stream in streams),
+            num_trained_tokens=sum(int(stream.trained.sum()) for stream in streams),
+        )
+        return counted, unended
 
     def _token_faults(self, part: Fitted[T], streams: Sequence[Stream]) -> Iterator[Found]:
         if part.encoding.num_targets == 0:
             cut = f"nothing that is learned is left of {part.length:,} tokens"
             yield Found(NOTHING_LEARNED, cut if part.was_cut else "nothing is learned")
-        ids = np.concatenate([stream.ids for stream in streams])
-        num_unknown = 0 if self._unknown_id is None else int((ids == self._unknown_id).sum())
-        if num_unknown >= UNKNOWN_SHARE * len(ids) > 0:
-            yield Found(UNKNOWN_TOKENS, f"{num_unknown:,} of {len(ids):,} tokens are unknown to the vocabulary")
+        if self._unknown_id is not None:
+            num_unknown = sum(int((stream.ids == self._unknown_id).sum()) for stream in streams)
+            if num_unknown >= UNKNOWN_SHARE * part.num_tokens > 0:
+                cause = f"{num_unknown:,} of {part.num_tokens:,} tokens are unknown to the vocabulary"
+                yield Found(UNKNOWN_TOKENS, cause)
         yield from _span_faults(part.encoding)
 
 

@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from inkstone.data.check.faults import LEAK, NEAR_LEAK, Found
-from inkstone.data.check.repeats import digest
 from inkstone.data.check.views import View
+from inkstone.data.examples.keys import digest
 
 _WIDE = "\u3005\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\U00020000-\U0003ffff"
 _PUNCTUATION = re.compile(r"""(?<=[^0-9\s])[.,:]|[.,:](?![0-9])|[!?;…、。「」『』《》〈〉—–·・"“”„«»]""")
@@ -38,7 +38,7 @@ class TrainingPrompts:
 
     def find(self, view: View) -> Iterator[Found]:
         """Whether a row of another split is among them."""
-        if where := self._exact.get(digest(view.prompt)):
+        if (where := self._exact.get(digest(view.prompt))) is not None:
             yield Found(LEAK, f"the same as {where}")
-        elif (key := near_key(view.prompt)) and (where := self._near.get(digest(key))):
+        elif (key := near_key(view.prompt)) and (where := self._near.get(digest(key))) is not None:
             yield Found(NEAR_LEAK, f"almost the same as {where}")

@@ -1,12 +1,12 @@
 """Rows of one split that repeat or contradict each other."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from inkstone.data.check.faults import CONFLICT, CONSTANT, DUPLICATE, DUPLICATE_ID, Found
 from inkstone.data.check.findings import shown
 from inkstone.data.check.views import View
+from inkstone.data.examples.keys import digest
 from inkstone.data.examples.records import Example, Question
 
 _MANY = 10
@@ -32,23 +32,22 @@ class Repeats:
 
     def find(self, example: Example, view: View) -> Iterator[Found]:
         """What an example has in common with those before it."""
-        where, answer = example.where, digest(view.answer)
+        where, answer = example.where, digest(view.answer.text)
         question = digest(view.question)
         self._count(view)
         if isinstance(example, Question) and example.id:
-            first = self._ids.setdefault(example.id, where)
-            if first != where:
+            if (first := self._ids.get(example.id)) is not None:
                 yield Found(DUPLICATE_ID, f"{shown(example.id)} is the id of {first}, too")
+            self._ids.setdefault(example.id, where)
         row = question + answer
-        if (first := self._rows.setdefault(row, where)) != where:
+        if (first := self._rows.get(row)) is not None:
             yield Found(DUPLICATE, f"the same as {first}")
             return
-        seen = self._questions.setdefault(question, _Seen(where, answer, shown(view.answer)))
+        self._rows[row] = where
+        seen = self._questions.setdefault(question, _Seen(where, answer, shown(view.answer.text)))
         if seen.answer != answer:
-            yield Found(
-                CONFLICT,
-                f"the same as {seen.where} with another {view.answer_name}: {shown(view.answer)}, not {seen.excerpt}",
-            )
+            answers = f"{view.answer.name}: {shown(view.answer.text)}, not {seen.excerpt}"
+            yield Found(CONFLICT, f"the same as {seen.where} with another {answers}")
 
     def find_constants(self) -> Iterator[Found]:
         """Prompts or answers that are the same in all rows."""
@@ -61,12 +60,7 @@ class Repeats:
 
     def _count(self, view: View) -> None:
         self._num_rows += 1
-        self._answer_name = view.answer_name
-        for name, value in (("prompt", view.prompt), ("answer", view.answer)):
+        self._answer_name = view.answer.name
+        for name, value in (("prompt", view.prompt), ("answer", view.answer.text)):
             if len(self._values[name]) < 2:
                 self._values[name].add(digest(value))
-
-
-def digest(text: str) -> bytes:
-    """128-bit hash of a text, lone surrogates included."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -10,7 +10,6 @@ from inkstone.data.check.balance import Balance
 from inkstone.data.check.encodings import Fitted
 from inkstone.data.check.findings import Findings
 from inkstone.data.check.histogram import LengthSummary
-from inkstone.data.check.streams import streams_of
 from inkstone.data.examples.encoded import Encoded
 from inkstone.data.examples.records import Example
 
@@ -65,9 +64,8 @@ class CheckedSplit(Generic[T]):
             self.num_cut += part.was_cut
             self.num_answers += part.num_answers
             self.num_ended += part.num_ended
-            for stream in streams_of(part.encoding):
-                self.num_tokens += len(stream.ids)
-                self.num_trained_tokens += int(stream.trained.sum())
+            self.num_tokens += part.num_tokens
+            self.num_trained_tokens += part.num_trained_tokens
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -11,8 +11,8 @@ from inkstone.data.check.faults import (
     Found,
 )
 from inkstone.data.check.findings import shown
-from inkstone.data.check.views import Text
 from inkstone.data.cleaning import repair_mojibake
+from inkstone.data.examples.records import Text
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u2028\u2029\u2060\ufeff\ufffe\uffff]")
 _AROUND = 12

@@ -1,17 +1,14 @@
 """A prompt and an answer to it as tokens, the same wherever a model reads both."""
 
-from collections.abc import Sequence
-
 from inkstone.core.errors import InputError, located
-from inkstone.data.examples.records import Turn
+from inkstone.data.examples.records import Turn, TurnsOrText
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.taught import TaughtTokens, encode_completion, encode_taught_chat
 
-Text = Sequence[Turn] | str
-"""Messages, or plain text."""
 
-
-def answer_ids_of(tokenizer: Tokenizer, prompt: Text, answer: Text, where: str) -> tuple[list[int], list[int]]:
+def answer_ids_of(
+    tokenizer: Tokenizer, prompt: TurnsOrText, answer: TurnsOrText, where: str
+) -> tuple[list[int], list[int]]:
     """The ids of a prompt, and those of an answer with its stop token.
 
     Raises:
@@ -23,7 +20,7 @@ def answer_ids_of(tokenizer: Tokenizer, prompt: Text, answer: Text, where: str) 
     return ids[:start], ids[start:]
 
 
-def encode_prompt_and_answer(tokenizer: Tokenizer, prompt: Text, answer: Text) -> TaughtTokens:
+def encode_prompt_and_answer(tokenizer: Tokenizer, prompt: TurnsOrText, answer: TurnsOrText) -> TaughtTokens:
     """As fine-tuning has them; what a template writes after the answer's stop token is left out.
 
     Raises:
@@ -48,5 +45,5 @@ def encode_prompt_and_answer(tokenizer: Tokenizer, prompt: Text, answer: Text) -
     return TaughtTokens(ids[:end], learned[:end])
 
 
-def _turns(text: Text, role: str) -> list[Turn]:
+def _turns(text: TurnsOrText, role: str) -> list[Turn]:
     return [{"role": role, "content": text}] if isinstance(text, str) else list(text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from inkstone.core.errors import InputError
 from inkstone.data.examples.hub import PREFIX, dataset_files
-from inkstone.data.examples.rows import SUFFIXES
+from inkstone.data.examples.rows import SUFFIXES, existing
 from inkstone.data.examples.splits import SPLITS, split_of
 from inkstone.data.streams import plain_suffix
 
@@ -21,7 +21,8 @@ def files_by_split(path: str) -> dict[str, list[str]]:
     if path.startswith(PREFIX):
         files = {str(file.path): file.split or "train" for file in dataset_files(path)}
     elif "|" in path or not Path(path).is_dir():
-        files = {path: split_of(Path(path.partition("|")[0]).name) or "train"}
+        first, *_ = [existing(part.strip()) for part in path.split("|")]
+        files = {path: split_of(first.name) or "train"}
     else:
         found = [file for file in sorted(Path(path).iterdir()) if file.is_file() and plain_suffix(file) in SUFFIXES]
         files = {str(file): split for file in found if (split := split_of(file.name)) is not None}

@@ -8,20 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.data.examples.columns import choose_format
 from inkstone.data.examples.files import files_by_split
-from inkstone.data.examples.formats.base import Format
+from inkstone.data.examples.formats.base import AUTO, Format
 from inkstone.data.examples.hub import PREFIX
-from inkstone.data.examples.keys import group_key
-from inkstone.data.examples.parse import example_of, parts_of, sampled
+from inkstone.data.examples.parse import example_of, parts_of
 from inkstone.data.examples.records import Example, Row
 from inkstone.data.examples.rows import numbered_name
 from inkstone.data.examples.splits import is_for_test, is_for_validation, split_of
 from inkstone.data.examples.stage_config import SourceConfig
 from inkstone.data.sources import glob_files
-
-AUTO = ("preferences", "judged", "questions", "spans", "labels", "chat", "completion", "pairs", "problems")
-"""Formats that are told from a file's columns, the most particular first; plain texts must be asked for."""
 
 
 @dataclass
@@ -96,9 +91,9 @@ def gather(source: SourceConfig) -> Gathered:
     read: list[tuple[str, Row | InputError]] = []
     for split, file in source_paths(source):
         gathered.name = gathered.name or _name(source.paths[0] if source.paths[0].startswith(PREFIX) else file)
-        if sample := sampled(file, source):
-            gathered.format = choose_format(sample, source, [gathered.format.name] if gathered.format else wanted, file)
-        found = [(split, part) for part in parts_of(file, source, gathered.format, change)]
+        chosen, parts = parts_of(file, source, [gathered.format.name] if gathered.format else wanted, change)
+        gathered.format = chosen or gathered.format
+        found = [(split, part) for part in parts]
         gathered.files.append({"file": file, "split": split, "rows": len(found)})
         read += found
     gathered.counts["rows"] = len(read)
@@ -121,7 +116,7 @@ def _assign(source: SourceConfig, taken: list[tuple[str, Row | InputError]], gat
             gathered.faults.append(result)
             gathered.dropped["malformed"] += 1
             continue
-        group = group_key(result) if source.group_by is None else _column(source, part)
+        group = result.group_key if source.group_by is None else _column(source, part)
         if split == "train":
             if number >= first_test or is_for_test(group, source.test_fraction):
                 split = "test"

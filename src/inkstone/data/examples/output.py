@@ -1,6 +1,5 @@
 """What the stage `examples` writes: rows without duplicates and leakage, and the card that counts them."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import Any
 from inkstone.data.examples.columns import DATASET
 from inkstone.data.examples.formats.base import Format
 from inkstone.data.examples.gather import Gathered
-from inkstone.data.examples.keys import input_key, row_key
+from inkstone.data.examples.keys import digest, row_key
 from inkstone.data.examples.splits import SPLITS
 from inkstone.data.examples.stage_config import ExamplesStageConfig
 
@@ -35,7 +34,7 @@ class Output:
             if entry.split != split:
                 continue
             row = dict(self.format.to_row(entry.example))
-            reason = self._reason_to_drop(split, _hash(input_key(entry.example)), _hash(row_key(row)))
+            reason = self._reason_to_drop(split, digest(entry.example.input_key), digest(row_key(row)))
             if reason is not None:
                 source.dropped[reason] += 1
                 continue
@@ -68,7 +67,3 @@ class Output:
             "malformed": [str(fault).replace("\n", " ") for fault in faults[:MAX_LISTED]],
             "settings": self.config.model_dump(mode="json", exclude_defaults=True),
         }
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

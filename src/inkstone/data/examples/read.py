@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from inkstone.core.errors import InputError
-from inkstone.data.examples.columns import choose_format
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.data.examples.files import files_by_split
 from inkstone.data.examples.formats.base import Format
-from inkstone.data.examples.keys import group_key
-from inkstone.data.examples.parse import example_of, parts_of, sampled
+from inkstone.data.examples.parse import example_of, parts_of
 from inkstone.data.examples.records import Example
 from inkstone.data.examples.splits import SPLITS, is_for_validation
 
@@ -43,9 +41,9 @@ def read_examples(path: Path, config: ExamplesConfig, formats: Sequence[str]) ->
     splits: dict[str, list[Example]] = {"train": [], "valid": []}
     for split, files in files_by_split(str(path)).items():
         for file in files:
-            if sample := sampled(file, config):
-                chosen = choose_format(sample, config, [chosen.name] if chosen else formats, file)
-            for part in parts_of(file, config, chosen):
+            found, parts = parts_of(file, config, [chosen.name] if chosen else formats)
+            chosen = found or chosen
+            for part in parts:
                 result = example_of(part, chosen)
                 if isinstance(result, InputError):
                     faults.append(result)
@@ -62,5 +60,5 @@ def read_examples(path: Path, config: ExamplesConfig, formats: Sequence[str]) ->
 def _held_out(examples: list[Example], fraction: float) -> dict[str, list[Example]]:
     parts: dict[str, list[Example]] = {"train": [], "valid": []}
     for example in examples:
-        parts["valid" if is_for_validation(group_key(example), fraction) else "train"].append(example)
+        parts["valid" if is_for_validation(example.group_key, fraction) else "train"].append(example)
     return parts

@@ -38,9 +38,7 @@ def read_rows(path: str, config: RowsConfig, malformed: Malformed) -> Iterator[R
     if "|" in path:
         yield from _parallel(path, config)
         return
-    file = Path(path)
-    if not file.is_file():
-        raise InputError("no such file", where=file, remedy=missing_remedy(file))
+    file = existing(path)
     suffix = plain_suffix(file)
     if suffix in JSON_LINES:
         for number, values in json_objects(lines(_text(file, config)), file.name, malformed):
@@ -60,6 +58,18 @@ def read_rows(path: str, config: RowsConfig, malformed: Malformed) -> Iterator[R
             where=file,
             remedy=f"use {', '.join(SUFFIXES)} (each also .gz or .zst), or two parallel files: `train.en|train.zh`",
         )
+
+
+def existing(path: str) -> Path:
+    """The file at a path.
+
+    Raises:
+        InputError: there is none.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError("no such file", where=file, remedy=missing_remedy(file))
+    return file
 
 
 def _text(file: Path, config: RowsConfig) -> Iterator[str]:
@@ -131,7 +141,7 @@ def _has_header(file: Path, sample: list[list[str]], config: RowsConfig) -> bool
         return False
     named = {name for name in config.columns.values() if isinstance(name, str)}
     has_header = config.header or has_header_row(sample, known_columns() | named)
-    if has_header and len(named) < len(config.columns):
+    if has_header and any(isinstance(name, int) for name in config.columns.values()):
         raise InputError(
             f"the first row names the columns ({', '.join(sample[0])}), but `columns` counts them",
             where=file,

@@ -1,27 +1,15 @@
 """What is written in examples, as plain documents: what a tokenizer learns from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from inkstone.core.records import Document
 from inkstone.core.registry import names
 from inkstone.data.corpus import Corpus, Split
 from inkstone.data.examples.config import ExamplesConfig
+from inkstone.data.examples.formats.base import AUTO
 from inkstone.data.examples.read import read_examples
-from inkstone.data.examples.records import (
-    Chat,
-    Completion,
-    Example,
-    Judged,
-    LabeledSpans,
-    LabeledText,
-    Pair,
-    PlainText,
-    Preference,
-    Problem,
-    Question,
-    Turn,
-)
+from inkstone.data.examples.records import Example
 
 
 class ExampleTexts:
@@ -29,7 +17,8 @@ class ExampleTexts:
 
     def __init__(self, path: Path) -> None:
         """Read the examples at `path`; raises InputError when they cannot be read or a row is malformed."""
-        data = read_examples(path, ExamplesConfig(), names("formats"))
+        formats = (*AUTO, *(name for name in names("formats") if name not in AUTO))
+        data = read_examples(path, ExamplesConfig(), formats)
         if data.faults:
             raise data.faults[0]
         self._texts = {
@@ -67,33 +56,4 @@ def open_texts(path: Path) -> Corpus | ExampleTexts:
 
 def texts_of(example: Example) -> Iterator[str]:
     """Everything that is written in an example, empty texts left out."""
-    yield from (text for text in _parts(example) if text)
-
-
-def _parts(example: Example) -> Sequence[str]:
-    match example:
-        case PlainText() | LabeledSpans():
-            return [example.text]
-        case LabeledText():
-            return [example.text, example.pair or ""]
-        case Pair():
-            return [example.source_text, example.target_text]
-        case Question():
-            return [example.context, example.question]
-        case Completion():
-            return [example.prompt, example.completion]
-        case Chat():
-            return _said(example.messages)
-        case Preference():
-            return [*_said(example.prompt), *_said(example.chosen), *_said(example.rejected)]
-        case Judged():
-            return [*_said(example.prompt), *_said(example.completion)]
-        case Problem():
-            return [*_said(example.prompt), example.answer or ""]
-    raise AssertionError(type(example))
-
-
-def _said(turns: Sequence[Turn] | str) -> list[str]:
-    if isinstance(turns, str):
-        return [turns]
-    return [turn["content"] for turn in turns if isinstance(turn.get("content"), str)]
+    return (text for _, text in example.texts() if text)

@@ -1,13 +1,14 @@
 """A prompt and an answer to it as tokens, of which the answer's are learned."""
 
 from inkstone.core.errors import InputError, located
-from inkstone.data.examples.answers import Text, encode_prompt_and_answer
+from inkstone.data.examples.answers import encode_prompt_and_answer
 from inkstone.data.examples.encoded import TokenSequence
+from inkstone.data.examples.records import TurnsOrText
 from inkstone.nn.layers.loss import IGNORED
 from inkstone.train.method import Lesson
 
 
-def encode_answer(lesson: Lesson, prompt: Text, answer: Text, where: str) -> TokenSequence:
+def encode_answer(lesson: Lesson, prompt: TurnsOrText, answer: TurnsOrText, where: str) -> TokenSequence:
     """The tokens of a prompt and of an answer, stop token included; prompt tokens are not learned.
 
     Raises:

@@ -8,6 +8,8 @@ from inkstone.core.registry import lookup, names
 from inkstone.data.examples.records import Example, Row
 
 X = TypeVar("X", bound=Example)
+AUTO = ("preferences", "judged", "questions", "spans", "labels", "chat", "completion", "pairs", "problems")
+"""Formats that are told from a file's columns, the most particular first; plain texts must be asked for."""
 
 
 class Format(Protocol[X]):

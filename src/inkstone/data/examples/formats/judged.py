@@ -1,6 +1,6 @@
 """Answers that were judged one by one: the data of KTO."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
@@ -8,7 +8,7 @@ from inkstone.data.examples.formats.base import Format
 from inkstone.data.examples.formats.fields import filled, kind, required
 from inkstone.data.examples.formats.prompts import ALPACA, CONVERSATION, answer, conversation, joined, prompt
 from inkstone.data.examples.formats.turns import check_order
-from inkstone.data.examples.records import Judged, Row, Turn
+from inkstone.data.examples.records import Judged, Row, TurnsOrText
 
 _LABELS = ("label", "kto_tag")
 _JUDGMENTS = {"true": True, "1": True, "false": False, "0": False}
@@ -39,7 +39,7 @@ class JudgedFormat(Format[Judged]):
             check_order(row, [*asked, *said], last="assistant")
         return Judged(prompt=asked, completion=said, desirable=_judgment(row), where=row.where, source=row.source)
 
-    def _parts(self, row: Row) -> tuple[Sequence[Turn] | str, Sequence[Turn] | str]:
+    def _parts(self, row: Row) -> tuple[TurnsOrText, TurnsOrText]:
         if filled(row, ("prompt", "completion")) is None and filled(row, CONVERSATION) is not None:
             turns = conversation(row)
             check_order(row, turns, last="assistant")

@@ -1,12 +1,11 @@
 """The columns in which conversations, prompts and answers come: messages, ShareGPT, Alpaca, or plain text."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from inkstone.core.errors import InputError
 from inkstone.data.examples.formats.fields import checked_text, filled, kind, optional_text, required_text
 from inkstone.data.examples.formats.turns import as_turns, assistant_turn, user_turn
-from inkstone.data.examples.records import Row, Turn
+from inkstone.data.examples.records import Row, Turn, TurnsOrText
 
 CONVERSATION = ("messages", "conversations")
 ALPACA = ("instruction", "input", "history")
@@ -28,7 +27,7 @@ def conversation(row: Row) -> list[Turn]:
     return [{"role": "system", "content": system}, *turns]
 
 
-def prompt(row: Row) -> Sequence[Turn] | str | None:
+def prompt(row: Row) -> TurnsOrText | None:
     """What is to be answered: messages, or the plain text of `prompt`; None where there is nothing.
 
     Raises:
@@ -44,7 +43,7 @@ def prompt(row: Row) -> Sequence[Turn] | str | None:
     return None
 
 
-def answer(row: Row, name: str, value: Any) -> Sequence[Turn] | str:
+def answer(row: Row, name: str, value: Any) -> TurnsOrText:
     """The messages or the plain text in the column `name`.
 
     Raises:
@@ -53,7 +52,7 @@ def answer(row: Row, name: str, value: Any) -> Sequence[Turn] | str:
     return checked_text(row, name, value) if isinstance(value, str) else as_turns(row, name, value)
 
 
-def joined(prompt: Sequence[Turn] | str, *answers: Sequence[Turn] | str) -> tuple[Sequence[Turn] | str, ...]:
+def joined(prompt: TurnsOrText, *answers: TurnsOrText) -> tuple[TurnsOrText, ...]:
     """Prompt and answers alike: all plain text, or all messages where one of them is."""
     if all(isinstance(part, str) for part in (prompt, *answers)):
         return (prompt, *answers)
