@@ -103,8 +103,9 @@ def test_texts_that_are_too_long(tmp_path: Path) -> None:
     assert len(ids) > 6
     with pytest.raises(InputError, match=rf"2 of 3 texts are longer than 6 tokens.*texts\[0\] has {len(ids)}"):
         lm.embed(texts)
-    with pytest.warns(UserWarning, match="2 of 3 texts were cut to 6 tokens"):
+    with pytest.warns(UserWarning, match="2 of 3 texts were cut to 6 tokens") as caught:
         vectors = lm.embed(texts, truncate=True)
+    assert caught[0].filename == __file__
     expected = lm.embed([lm.tokenizer.decode(ids[:6]), "x", "x" * 5])
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
