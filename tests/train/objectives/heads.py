@@ -38,7 +38,9 @@ def tiny_encoder(tokenizer: Tokenizer, *, roberta: bool = False) -> MaskedLM:
         attention_probs_dropout_prob=0.0,
         **({"model_type": "roberta", "type_vocab_size": 1} if roberta else {}),
     )
-    return randomized((RobertaForMaskedLM if roberta else BertForMaskedLM)(config), 1, spread=0.1)
+    if roberta:
+        return randomized(RobertaForMaskedLM(config), 1, spread=0.1)
+    return randomized(BertForMaskedLM(config), 1, spread=0.1)
 
 
 def word_pieces() -> Tokenizer:
