@@ -6,6 +6,7 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from inkstone.nn.models.bert import BertConfig
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
 from inkstone.tokenizer import Tokenizer
 
@@ -59,6 +60,19 @@ def tiny_config(**changes: object) -> LlamaConfig:
         "max_position_embeddings": 64,
     }
     return LlamaConfig.model_validate(shape | changes)
+
+
+def tiny_bert_config(vocab_size: int, **changes: object) -> BertConfig:
+    """Two layers, width 32, context 48."""
+    shape: dict[str, object] = {
+        "vocab_size": vocab_size,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 48,
+    }
+    return BertConfig.model_validate(shape | changes)
 
 
 def tiny_model(seed: int = 0, **changes: object) -> LlamaForCausalLM:

@@ -8,10 +8,10 @@ import inkstone
 from inkstone.checkpoint import save_checkpoint
 from inkstone.checkpoint.heads import with_head
 from inkstone.nn.heads import HeadConfig
-from inkstone.nn.models.bert import BertConfig, BertModel
+from inkstone.nn.models.bert import BertModel
 from inkstone.tokenizer.pairs import with_separated_pairs
 from inkstone.tokenizer.train_subwords import train_word_pieces
-from tests.tiny_models import TEXTS, randomized, tiny_model, tiny_tokenizer
+from tests.tiny_models import TEXTS, randomized, tiny_bert_config, tiny_model, tiny_tokenizer
 
 SHORT = ("墨", "a stone", "the ink is black", "x", "磨墨者先注水,然後慢慢研磨。", "wet ink")
 KINDS = ("encoder", "decoder")
@@ -21,15 +21,7 @@ def headed(folder: Path, kind: str, head: HeadConfig) -> inkstone.LanguageModel:
     """A saved and loaded model of random weights."""
     if kind == "encoder":
         tokenizer = train_word_pieces([*TEXTS, *SHORT] * 3, 300)
-        config = BertConfig(
-            vocab_size=tokenizer.vocab_size,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=48,
-            max_position_embeddings=48,
-        )
-        model = with_head(BertModel(config), head)
+        model = with_head(BertModel(tiny_bert_config(tokenizer.vocab_size)), head)
     else:
         tokenizer = with_separated_pairs(tiny_tokenizer())
         model = with_head(tiny_model(), head)

@@ -97,8 +97,9 @@ def test_questions_that_are_too_long(tmp_path: Path) -> None:
     lm = headed(tmp_path, "encoder", HEAD)
     with pytest.raises(InputError, match="the question has 30 tokens, and may have 22"):
         lm.answer("墨" * 30, CONTEXT)
-    with pytest.warns(UserWarning, match="1 of 1 questions were cut to half a window"):
+    with pytest.warns(UserWarning, match="1 of 1 questions were cut to half a window") as caught:
         cut = lm.answer("墨" * 30, CONTEXT, truncate=True)
+    assert caught[0].filename == __file__
     assert cut == lm.answer("墨" * 22, CONTEXT)
 
 

@@ -72,8 +72,9 @@ def test_texts_that_are_too_long(tmp_path: Path) -> None:
     texts = ["a stone", "墨" * 47]
     with pytest.raises(InputError, match=r"1 of 2 texts are longer than 48 tokens.*texts\[1\] has 49"):
         lm.classify(texts)
-    with pytest.warns(UserWarning, match="1 of 2 texts were cut to 48 tokens"):
+    with pytest.warns(UserWarning, match="1 of 2 texts were cut to 48 tokens") as caught:
         results = lm.classify(texts, truncate=True)
+    assert caught[0].filename == __file__
     assert results[1].probabilities == pytest.approx(lm.classify(["墨" * 46])[0].probabilities, abs=1e-5)
 
 

@@ -15,25 +15,16 @@ from inkstone.checkpoint.sentence import SentenceConfig, write_sentence_config
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.heads import HeadConfig
 from inkstone.nn.models.base import Model
-from inkstone.nn.models.bert import BertConfig, BertModel
+from inkstone.nn.models.bert import BertModel
 from inkstone.nn.pooling import pool
 from inkstone.tasks import batches
-from tests.tiny_models import TEXTS, tiny_model, tiny_tokenizer
+from tests.tiny_models import TEXTS, tiny_bert_config, tiny_model, tiny_tokenizer
 
 SHORT = ("墨", "a stone", "the ink is black", "x")
 
 
 def tiny_encoder(seed: int = 0) -> BertModel:
-    config = BertConfig(
-        vocab_size=320,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=48,
-        add_pooling_layer=True,
-    )
-    model = BertModel(config)
+    model = BertModel(tiny_bert_config(320, add_pooling_layer=True))
     model.init_weights(torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -112,8 +103,9 @@ def test_texts_that_are_too_long(tmp_path: Path) -> None:
     assert len(ids) > 6
     with pytest.raises(InputError, match=rf"2 of 3 texts are longer than 6 tokens.*texts\[0\] has {len(ids)}"):
         lm.embed(texts)
-    with pytest.warns(UserWarning, match="2 of 3 texts were cut to 6 tokens"):
+    with pytest.warns(UserWarning, match="2 of 3 texts were cut to 6 tokens") as caught:
         vectors = lm.embed(texts, truncate=True)
+    assert caught[0].filename == __file__
     expected = lm.embed([lm.tokenizer.decode(ids[:6]), "x", "x" * 5])
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 

@@ -73,8 +73,9 @@ def test_texts_that_are_too_long(tmp_path: Path) -> None:
     lm = headed(tmp_path, "encoder", HEAD)
     with pytest.raises(InputError, match="1 of 1 texts are longer than 48 tokens"):
         lm.extract(["墨 " * 50])
-    with pytest.warns(UserWarning, match="1 of 1 texts were cut"):
+    with pytest.warns(UserWarning, match="1 of 1 texts were cut") as caught:
         (spans,) = lm.extract(["墨 " * 50], truncate=True)
+    assert caught[0].filename == __file__
     assert all(span.end <= 92 for span in spans)
 
 

@@ -42,7 +42,9 @@ def test_what_has_no_reward(tmp_path: Path) -> None:
     lm = headed(tmp_path, "encoder", HEAD)
     with pytest.raises(InputError, match="1 prompts and 0 answers"):
         rewards(lm.model, lm.tokenizer, ["墨"], [])
-    with pytest.raises(InputError, match=r"answers\[0\]: prompt and answer have \d+ tokens, and the model reads 48"):
+    with pytest.raises(
+        InputError, match=r"answers\[0\]: prompt and answer have \d+ tokens, and the reward model reads 48"
+    ):
         rewards(lm.model, lm.tokenizer, ["墨" * 60], ["。"])
     classifier = headed(tmp_path / "c", "encoder", HeadConfig(kind="sequence", labels=("a", "b")))
     with pytest.raises(InputError, match="gives 2 numbers for a text, no reward"):

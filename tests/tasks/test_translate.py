@@ -101,8 +101,9 @@ def test_sources_that_are_too_long(model: LanguageModel) -> None:
     long = "The stone is wet; the ink is black. " * 20
     with pytest.raises(InputError, match=r"1 of 2 texts (.|\n)*texts\[1\](.|\n)*truncate=True"):
         model.translate(["ink", long])
-    with pytest.warns(UserWarning, match=r"1 of 2 texts were cut"):
+    with pytest.warns(UserWarning, match=r"1 of 2 texts were cut") as caught:
         short, cut = model.translate(["ink", long], truncate=True, max_new_tokens=8)
+    assert caught[0].filename == __file__
     assert short == "墨"
     assert isinstance(cut, str)
     with warnings.catch_warnings():

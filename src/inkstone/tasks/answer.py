@@ -89,17 +89,11 @@ def answer_all(
         for question, context in zip(questions, contexts, strict=True)
     ]
     if num_cut := sum(each.num_cut > 0 for each in asked):
-        warnings.warn(f"{num_cut} of {len(asked)} questions were cut to half a window", stacklevel=3)
+        warnings.warn(f"{num_cut} of {len(asked)} questions were cut to half a window", stacklevel=4)
     windows = [each.windows(doc_stride) for each in asked]
     flat = [window for of_question in windows for window in of_question]
-    logits = iter(
-        logits_of(
-            headed,
-            [window.input_ids for window in flat],
-            [window.token_type_ids for window in flat],
-            tokenizer.pad_id,
-        )
-    )
+    input_ids, token_type_ids = [each.input_ids for each in flat], [each.token_type_ids for each in flat]
+    logits = iter(logits_of(headed, input_ids, token_type_ids, tokenizer.pad_id))
     return [
         _best(context, [(window, next(logits)) for window in of_question], null_threshold, max_answer_length)
         for context, of_question in zip(contexts, windows, strict=True)
@@ -149,8 +143,9 @@ def best_span(window: "Window", scores: "NDArray[np.float64]", max_length: int) 
     if not writes.any():
         return None
     starts, ends = np.where(writes[:, None], scores[here], -np.inf).T
-    # (first, last): allowed where 0 ≤ last - first < max_length
-    sums = starts[:, None] + ends
-    allowed = np.triu(np.ones_like(sums, dtype=bool)) & ~np.triu(np.ones_like(sums, dtype=bool), max_length)
-    first, last = np.unravel_index(np.where(allowed, sums, -np.inf).argmax(), sums.shape)
-    return ScoredSpan(float(sums[first, last]), int(first), int(last))
+    length = min(max_length, len(ends))
+    # (first, last - first): as many sums as there are spans, however long the window is
+    lasts = np.lib.stride_tricks.sliding_window_view(np.append(ends, np.full(length - 1, -np.inf)), length)
+    sums = starts[:, None] + lasts
+    first, further = np.unravel_index(sums.argmax(), sums.shape)
+    return ScoredSpan(float(sums[first, further]), int(first), int(first + further))

@@ -1,6 +1,9 @@
 """Texts of different lengths through a model, some at a time."""
 
+import warnings
 from collections.abc import Iterator, Sequence
+
+from inkstone.core.errors import InputError
 
 TOKENS_AT_ONCE = 1 << 14
 """Tokens of one forward pass, padding included."""
@@ -16,3 +19,29 @@ def length_batches(lengths: Sequence[int], most_tokens: int = TOKENS_AT_ONCE) ->
         batch.append(row)
     if batch:
         yield batch
+
+
+def rows_to_cut(lengths: Sequence[int], most: int, *, truncate: bool, stacklevel: int) -> list[int]:
+    """The texts that are longer than `most` tokens; a warning says how many there are.
+
+    Args:
+        lengths: of all texts, in tokens.
+        most: that are read of each.
+        truncate: whether texts may be cut.
+        stacklevel: of the warning, as the caller would give it.
+
+    Raises:
+        InputError: there are some, and `truncate` is not given.
+    """
+    rows = [row for row, length in enumerate(lengths) if length > most]
+    if rows and not truncate:
+        raise InputError(
+            f"{len(rows)} of {len(lengths)} texts are longer than {most:,} tokens, which is all that is read; "
+            f"texts[{rows[0]}] has {lengths[rows[0]]:,}",
+            where="texts",
+            remedy="split them, or give truncate=True to keep their beginnings",
+        )
+    if rows:
+        message = f"{len(rows)} of {len(lengths)} texts were cut to {most:,} tokens"
+        warnings.warn(message, stacklevel=stacklevel + 1)
+    return rows

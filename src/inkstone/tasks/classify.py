@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from inkstone.core.errors import InputError
-from inkstone.tasks.headed import encode_texts, logits_of, with_head_of
+from inkstone.tasks.headed import read_texts, with_head_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,14 +54,8 @@ def classify(
     head = headed.head_config
     if head.problem == "regression" and len(head.labels) > 1:
         raise InputError(f"the model gives {len(head.labels)} numbers, no class", where="model")
-    encodings = encode_texts(tokenizer, texts, pairs, headed.context, truncate=truncate)
-    logits = logits_of(
-        headed,
-        [encoding.ids for encoding in encodings],
-        [encoding.token_type_ids for encoding in encodings],
-        tokenizer.pad_id,
-    )
-    return [_classification(head, each) for each in logits]
+    read = read_texts(headed, tokenizer, texts, pairs, truncate=truncate)
+    return [_classification(head, logits) for _, logits in read]
 
 
 def _classification(head: "HeadConfig", logits: "NDArray[np.float32]") -> Classification:

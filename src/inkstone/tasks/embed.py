@@ -1,12 +1,11 @@
 """One vector for each text, so that texts of like meaning have vectors of like direction."""
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from inkstone.core.config import suggestion
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.tasks.batches import length_batches
+from inkstone.tasks.batches import length_batches, rows_to_cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,24 +85,11 @@ def _prompt(config: "SentenceConfig", name: str | None) -> str:
 
 
 def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncate: bool) -> list[list[int]]:
-    token_ids = [tokenizer.encode(text) for text in texts]
-    too_long = [row for row, ids in enumerate(token_ids) if len(ids) > limit]
-    if too_long and not truncate:
-        first = too_long[0]
-        raise InputError(
-            f"{len(too_long)} of {len(texts)} texts are longer than {limit:,} tokens, which is all that is read; "
-            f"texts[{first}] has {len(token_ids[first]):,}",
-            where="texts",
-            remedy="split them, or give truncate=True to keep their beginnings",
-        )
-    if too_long:
-        warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {limit:,} tokens", stacklevel=4)
-        import tokenizers
+    from inkstone.tokenizer.encoding import cut_to_length
 
-        cutting = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
-        cutting.enable_truncation(limit)
-        for row in too_long:
-            token_ids[row] = cutting.encode(texts[row]).ids
+    token_ids = [tokenizer.encode(text) for text in texts]
+    for row in rows_to_cut(list(map(len, token_ids)), limit, truncate=truncate, stacklevel=4):
+        token_ids[row] = cut_to_length(tokenizer.encode_with_offsets(texts[row]), limit, "right").ids
     if not all(token_ids):
         row = next(row for row, ids in enumerate(token_ids) if not ids)
         raise InputError(f"texts[{row}] has no tokens", where="texts", remedy="leave out empty texts")
@@ -112,17 +98,11 @@ def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncat
 
 def _vectors(model: Any, token_ids: Sequence[Sequence[int]], pad_id: int, config: "SentenceConfig") -> "np.ndarray":
     """(len(token_ids), C), float32."""
-    import torch
-
+    from inkstone.data.layout import fill
     from inkstone.nn.pooling import pool, unit_length
 
-    longest = max(map(len, token_ids))
-    input_ids = torch.full((len(token_ids), longest), pad_id)
-    attention_mask = torch.zeros_like(input_ids)
-    for row, ids in enumerate(token_ids):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-        attention_mask[row, : len(ids)] = 1
-    input_ids, attention_mask = input_ids.to(model.device), attention_mask.to(model.device)
+    input_ids = fill(token_ids, pad_id, "right").to(model.device)
+    attention_mask = fill([[1] * len(ids) for ids in token_ids], 0, "right").to(model.device)
     hidden_states: Tensor = model.hidden_states(input_ids, attention_mask=attention_mask)
     vectors = pool(hidden_states, attention_mask, config.pooling)
     return (unit_length(vectors) if config.normalize else vectors).cpu().numpy()

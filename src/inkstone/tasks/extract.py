@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inkstone.tasks.headed import encode_texts, logits_of, with_head_of
+from inkstone.tasks.headed import read_texts, with_head_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,14 +47,8 @@ def extract(
 
     headed = with_head_of(model, "token")
     tags = Tags(headed.head_config.labels)
-    encodings = encode_texts(tokenizer, texts, None, headed.context, truncate=truncate)
-    logits = logits_of(
-        headed,
-        [encoding.ids for encoding in encodings],
-        [encoding.token_type_ids for encoding in encodings],
-        tokenizer.pad_id,
-    )
-    return [_spans(tags, *each) for each in zip(texts, encodings, logits, strict=True)]
+    read = read_texts(headed, tokenizer, texts, None, truncate=truncate)
+    return [_spans(tags, text, *each) for text, each in zip(texts, read, strict=True)]
 
 
 def _spans(tags: "Tags", text: str, encoding: "Encoding", logits: "NDArray[np.float32]") -> list[ExtractedSpan]:

@@ -1,11 +1,10 @@
 """What the tasks of models with a head have in common: texts in, the head's logits out."""
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from inkstone.core.errors import InputError
-from inkstone.tasks.batches import length_batches
+from inkstone.tasks.batches import length_batches, rows_to_cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,19 +58,18 @@ def encode_texts(
     empty = next((row for row, encoding in enumerate(encodings) if 0 not in encoding.sequence_ids), None)
     if empty is not None:
         raise InputError(f"texts[{empty}] has no tokens", where="texts", remedy="leave out empty texts")
-    too_long = [row for row, encoding in enumerate(encodings) if len(encoding) > max_length]
-    if too_long and not truncate:
-        raise InputError(
-            f"{len(too_long)} of {len(texts)} texts are longer than {max_length:,} tokens, which is all that is read; "
-            f"texts[{too_long[0]}] has {len(encodings[too_long[0]]):,}",
-            where="texts",
-            remedy="split them, or give truncate=True to keep their beginnings",
-        )
-    if too_long:
-        warnings.warn(f"{len(too_long)} of {len(texts)} texts were cut to {max_length:,} tokens", stacklevel=4)
-    for row in too_long:
+    for row in rows_to_cut(list(map(len, encodings)), max_length, truncate=truncate, stacklevel=5):
         encodings[row] = cut_to_length(encodings[row], max_length, "right")
     return encodings
+
+
+def read_texts(
+    model: "HeadedModel", tokenizer: "Tokenizer", texts: Sequence[str], pairs: Sequence[str] | None, *, truncate: bool
+) -> "list[tuple[Encoding, NDArray[np.float32]]]":
+    """Texts, or pairs of texts, each with the head's logits for it: see `encode_texts` and `logits_of`."""
+    encodings = encode_texts(tokenizer, texts, pairs, model.context, truncate=truncate)
+    input_ids, token_type_ids = [each.ids for each in encodings], [each.token_type_ids for each in encodings]
+    return list(zip(encodings, logits_of(model, input_ids, token_type_ids, tokenizer.pad_id), strict=True))
 
 
 def _check_lists(texts: Sequence[str], pairs: Sequence[str] | None) -> None:

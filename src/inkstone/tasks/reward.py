@@ -29,7 +29,7 @@ def rewards(
     Raises:
         InputError: the model gives no rewards, or prompt and answer are longer than its context.
     """
-    from inkstone.data.examples.answers import answer_ids_of
+    from inkstone.data.examples.answers import sequence_to_judge
 
     headed = with_head_of(model, "sequence")
     if headed.head_config.num_outputs != 1:
@@ -40,14 +40,9 @@ def rewards(
         )
     if len(prompts) != len(answers):
         raise InputError(f"{len(prompts)} prompts and {len(answers)} answers", where="answers", remedy="give as many")
-    rows = []
-    for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        prompt_ids, answer_ids = answer_ids_of(tokenizer, prompt, answer, f"answers[{number}]")
-        rows.append(prompt_ids + answer_ids)
-        if len(rows[-1]) > headed.context:
-            raise InputError(
-                f"prompt and answer have {len(rows[-1]):,} tokens, and the model reads {headed.context:,}",
-                where=f"answers[{number}]",
-                remedy="shorten the prompt",
-            )
+    sequences = [
+        sequence_to_judge(tokenizer, prompt, answer, headed.context, f"answers[{number}]", remedy="shorten the prompt")
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    ]
+    rows = [sequence.input_ids.tolist() for sequence in sequences]
     return [float(logits[0]) for logits in logits_of(headed, rows, [[0] * len(row) for row in rows], tokenizer.pad_id)]

@@ -102,7 +102,7 @@ def _prompts(
         )
     if too_long:
         warnings.warn(
-            f"{len(too_long)} of {len(sources)} texts were cut to make prompts of {longest:,} tokens", stacklevel=4
+            f"{len(too_long)} of {len(sources)} texts were cut to make prompts of {longest:,} tokens", stacklevel=5
         )
     for row in too_long:
         prompts[row] = _cut(tokenizer, sources[row], longest)

@@ -8,15 +8,14 @@ import torch
 
 from inkstone.data.examples.records import Example
 from inkstone.nn.models.base import Model
-from inkstone.nn.models.bert import BertConfig
 from inkstone.nn.models.masked_lm import BertForMaskedLM, MaskedLM, RobertaForMaskedLM
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.train_subwords import train_word_pieces
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Lesson, Method
-from inkstone.train.micro_batches import by_length
 from inkstone.train.teach import teach_settings
-from tests.tiny_models import TEXTS, randomized, tiny_model, tiny_tokenizer
+from tests.tiny_models import TEXTS, randomized, tiny_bert_config, tiny_model, tiny_tokenizer
+from tests.train.objectives.lessons import Step, assert_same_step, step_of
 
 Kind = Literal["encoder", "decoder"]
 KINDS: tuple[Kind, ...] = ("encoder", "decoder")
@@ -31,21 +30,17 @@ SENTENCES = (
 
 
 def tiny_encoder(tokenizer: Tokenizer, *, roberta: bool = False) -> MaskedLM:
-    shape: dict[str, Any] = {
-        "vocab_size": tokenizer.vocab_size,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "max_position_embeddings": 64,
-        "pad_token_id": tokenizer.pad_id,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-    if not roberta:
-        return randomized(BertForMaskedLM(BertConfig(**shape)), 1, spread=0.1)
-    shape |= {"model_type": "roberta", "type_vocab_size": 1}
-    return randomized(RobertaForMaskedLM(BertConfig(**shape)), 1, spread=0.1)
+    config = tiny_bert_config(
+        tokenizer.vocab_size,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_id,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        **({"model_type": "roberta", "type_vocab_size": 1} if roberta else {}),
+    )
+    if roberta:
+        return randomized(RobertaForMaskedLM(config), 1, spread=0.1)
+    return randomized(BertForMaskedLM(config), 1, spread=0.1)
 
 
 def word_pieces() -> Tokenizer:
@@ -79,49 +74,20 @@ def prepared(method: Method[Any], lesson: Lesson, examples: Sequence[Example]) -
     return [each for example in examples for each in encode(example)]
 
 
-def mean_loss_and_gradient(
-    method: Method[Any], lesson: Lesson, encoded: Sequence[Any], most_tokens: int = 1 << 20
-) -> tuple[float, dict[str, torch.Tensor], dict[str, float]]:
-    """Loss, gradient and metrics of one step, computed in micro-batches."""
-    objective = method.objective(lesson, encoded)
-    batches = [objective.collate(part) for part in by_length(most_tokens, packed=False)(encoded)]
-    num_targets = sum(map(objective.num_targets, batches))
-    lesson.model.zero_grad()
-    total, metrics = 0.0, dict[str, float]()
-    for batch in batches:
-        loss, sums = objective.loss(lesson.model, batch)
-        (loss / num_targets).backward()
-        total += float(loss.detach()) / num_targets
-        metrics = {name: metrics.get(name, 0.0) + float(value) / num_targets for name, value in sums.items()}
-    gradient = {
-        name: parameter.grad.clone()
-        for name, parameter in lesson.model.named_parameters()
-        if parameter.grad is not None
-    }
-    return total, gradient, metrics
-
-
-def assert_same_step(
-    actual: tuple[float, dict[str, torch.Tensor], dict[str, float]],
-    expected: tuple[float, dict[str, torch.Tensor], dict[str, float]],
-) -> None:
-    assert abs(actual[0] - expected[0]) < 1e-5
-    assert actual[1].keys() == expected[1].keys()
-    for name, gradient in expected[1].items():
-        torch.testing.assert_close(actual[1][name], gradient, atol=1e-5, rtol=1e-4)
-    assert actual[2].keys() == expected[2].keys()
-    assert all(abs(actual[2][name] - value) < 1e-5 for name, value in expected[2].items())
+def step(method: Method[Any], lesson: Lesson, encoded: Sequence[Any], most_tokens: int = 1 << 20) -> Step:
+    """One step as the loop computes it, without an update."""
+    return step_of(method.objective(lesson, encoded), lesson.model, encoded, most_tokens)
 
 
 def layout_changes_nothing(method: Method[Any], kind: Kind, examples: Sequence[Example], **config: Any) -> None:
     """Accumulation, grouping by length, order and padding side leave loss, gradient and metrics as they are."""
     lesson = lesson_of(kind, **config)
     encoded = prepared(method, lesson, examples)
-    together = mean_loss_and_gradient(method, lesson, encoded)
+    together = step(method, lesson, encoded)
     assert together[0] > 0.01
     assert any(gradient.abs().max() > 1e-4 for gradient in together[1].values())
     longest = max(each.length for each in encoded)
     for most_tokens in (1, 2 * longest):
-        assert_same_step(mean_loss_and_gradient(method, lesson, encoded[::-1], most_tokens), together)
+        assert_same_step(step(method, lesson, encoded[::-1], most_tokens), together)
     lesson.config = lesson.config.model_copy(update={"padding_side": "left"})
-    assert_same_step(mean_loss_and_gradient(method, lesson, encoded), together)
+    assert_same_step(step(method, lesson, encoded), together)

@@ -24,8 +24,8 @@ from tests.train.objectives.heads import (
     Kind,
     layout_changes_nothing,
     lesson_of,
-    mean_loss_and_gradient,
     prepared,
+    step,
     tiny_encoder,
     word_pieces,
 )
@@ -74,7 +74,7 @@ def test_loss_and_gradient_are_those_of_transformers(tmp_path: Path, case: str, 
     inputs = tokenizer(texts, pairs, padding=True, return_tensors="pt", return_token_type_ids=kind == "encoder")
     output = oracle.eval()(**inputs, labels=their_targets(oracle, examples))
     output.loss.backward()
-    loss, gradient, metrics = mean_loss_and_gradient(method, lesson, encoded)
+    loss, gradient, metrics = step(method, lesson, encoded)
     assert abs(loss - output.loss.item()) < 1e-5
     expected = {name: parameter.grad for name, parameter in oracle.named_parameters() if parameter.grad is not None}
     assert gradient.keys() == expected.keys()
@@ -109,9 +109,9 @@ def test_roberta_padded_on_the_left_is_the_same() -> None:
     tokenizer = word_pieces()
     lesson = lesson_of(tiny_encoder(tokenizer, roberta=True), tokenizer=tokenizer)
     encoded = prepared(CLASSIFY, lesson, PAIRS)
-    right = mean_loss_and_gradient(CLASSIFY, lesson, encoded)
+    right = step(CLASSIFY, lesson, encoded)
     lesson.config = lesson.config.model_copy(update={"padding_side": "left"})
-    left = mean_loss_and_gradient(CLASSIFY, lesson, encoded)
+    left = step(CLASSIFY, lesson, encoded)
     assert left[0] == pytest.approx(right[0], abs=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_class_weights_and_label_smoothing() -> None:
     encoded = prepared(CLASSIFY, lesson, examples)
     weights = balanced_weights([each.target for each in encoded], 3, "single_label_classification")
     torch.testing.assert_close(weights, torch.tensor([8 / 12, 8 / 6, 8 / 6]))
-    loss, _, _ = mean_loss_and_gradient(CLASSIFY, lesson, encoded)
+    loss, _, _ = step(CLASSIFY, lesson, encoded)
     batch = CLASSIFY.objective(lesson, encoded).collate(encoded)
     with torch.no_grad():
         logits = lesson.model(batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -243,7 +243,7 @@ def test_it_learns_and_what_is_saved_is_what_was_taught(tmp_path: Path, kind: Ki
     encoded = prepared(CLASSIFY, lesson, SINGLE[:3])
     optimizer = torch.optim.Adam(lesson.model.parameters(), 0.003)
     for _ in range(60):
-        mean_loss_and_gradient(CLASSIFY, lesson, encoded)
+        step(CLASSIFY, lesson, encoded)
         optimizer.step()
     save_checkpoint(tmp_path, lesson.model, lesson.tokenizer)
     model, tokenizer = load_checkpoint(tmp_path, "cpu")

@@ -27,6 +27,7 @@ from inkstone.train.objectives import distill_logits, distill_teacher
 from inkstone.train.objectives.distill import DISTILL
 from inkstone.train.objectives.distill_losses import bucketed, forward_kl, jensen_shannon, reverse_kl
 from inkstone.train.rl.rollouts import rollout
+from inkstone.train.teach import teach_settings
 from tests.tiny_models import randomized, tiny_model
 from tests.train.objectives.heads import SENTENCES, tiny_encoder, word_pieces
 from tests.train.objectives.lessons import (
@@ -108,6 +109,15 @@ def of_head(out: Path, case: str, **changes: Any) -> tuple[Lesson, list[Any]]:
     encoded = completed(DISTILL, lesson, examples)
     randomized(lesson.model, 4, spread=0.15)
     return lesson, encoded
+
+
+def test_padding_counts_in_micro_batches(tmp_path: Path) -> None:
+    """A long text does not make many short ones as long as itself."""
+    lesson, encoded = of_head(tmp_path, "classes", micro_batch_tokens=60)
+    settings = teach_settings(lesson.config, len(encoded), packed=lesson.config.packing and DISTILL.packs)
+    parts = settings.split(encoded)
+    assert max(map(len, parts)) > 1
+    assert all(len(part) * max(each.length for each in part) <= 60 for part in parts)
 
 
 def test_divergences_are_zero_only_where_both_are_the_same() -> None:

@@ -19,8 +19,8 @@ from tests.train.objectives.heads import (
     Kind,
     layout_changes_nothing,
     lesson_of,
-    mean_loss_and_gradient,
     prepared,
+    step,
 )
 
 EXAMPLES = (
@@ -52,7 +52,7 @@ def test_loss_and_gradient_are_those_of_trl(tmp_path: Path, kind: Kind, centerin
     chosen, rejected = rewards.view(-1, 2).unbind(-1)
     expected = -F.logsigmoid(chosen - rejected).mean() + centering * ((chosen + rejected) ** 2).mean()
     expected.backward()
-    loss, gradient, metrics = mean_loss_and_gradient(REWARD, lesson, encoded)
+    loss, gradient, metrics = step(REWARD, lesson, encoded)
     assert abs(loss - expected.item()) < 1e-5
     for name, parameter in oracle.named_parameters():
         if parameter.grad is not None:

@@ -20,8 +20,9 @@ from inkstone.tasks.score import token_logprobs
 from inkstone.train.config import NewModelConfig
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.learning import build_model
-from inkstone.train.objectives.log_probabilities import token_log_probabilities
+from inkstone.train.objectives.log_probabilities import sequence_log_probabilities, target_log_probabilities
 from inkstone.train.objectives.sft import CHAT, SupervisedFineTuning, cut_sequence
+from inkstone.train.objectives.targets import by_sequence, owners
 from inkstone.train.stages import finetune
 from tests.tiny_models import randomized, tiny_model
 from tests.train.objectives.lessons import (
@@ -154,12 +155,15 @@ def test_log_probabilities_in_training_are_those_of_score(encoded: list[TokenSeq
     model = tiny_model()
     batch = SupervisedFineTuning(packed=True).collate(encoded)
     with torch.no_grad():
-        found = token_log_probabilities(model, batch)
-    for index, sequence in enumerate(encoded):
-        ours = found[batch["sequence_ids"] == index]
+        found = target_log_probabilities(model, batch)
+        sums = sequence_log_probabilities(model, batch, len(encoded))
+    for index, (sequence, ours) in enumerate(
+        zip(encoded, by_sequence(found, owners(batch), len(encoded)), strict=True)
+    ):
         learned = torch.from_numpy(sequence.labels[:-1] != IGNORED)
-        expected = torch.tensor(token_logprobs(model, sequence.input_ids.tolist()))
-        torch.testing.assert_close(ours[:-1][learned], expected[learned], atol=1e-4, rtol=0)
+        expected = torch.tensor(token_logprobs(model, sequence.input_ids.tolist()))[learned]
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
+        assert float(sums[index]) == pytest.approx(float(expected.sum()), abs=1e-3)
     loss = step_of(SupervisedFineTuning(), model, encoded)[0]
     assert loss == pytest.approx(-float(found.sum()) / sum(each.num_targets for each in encoded), abs=1e-5)
 

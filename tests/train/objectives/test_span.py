@@ -16,8 +16,8 @@ from tests.train.objectives.heads import (
     Kind,
     layout_changes_nothing,
     lesson_of,
-    mean_loss_and_gradient,
     prepared,
+    step,
 )
 
 ENGLISH = "The stone is wet; the ink is black, and the brush begins to write."
@@ -57,7 +57,7 @@ def test_loss_and_gradient_are_those_of_transformers(tmp_path: Path, kind: Kind)
         total += output.loss.item() / len(encoded)
         likeliest = (int(output.start_logits.argmax()), int(output.end_logits.argmax()))
         right += likeliest == (window.start, window.end)
-    loss, gradient, metrics = mean_loss_and_gradient(SPAN, lesson, encoded)
+    loss, gradient, metrics = step(SPAN, lesson, encoded)
     assert abs(loss - total) < 1e-5
     assert metrics["accuracy"] == pytest.approx(right / len(encoded))
     for name, parameter in oracle.named_parameters():

@@ -18,8 +18,8 @@ from tests.train.objectives.heads import (
     Kind,
     layout_changes_nothing,
     lesson_of,
-    mean_loss_and_gradient,
     prepared,
+    step,
 )
 
 
@@ -47,7 +47,7 @@ def test_loss_and_gradient_are_those_of_transformers(tmp_path: Path, kind: Kind)
     batch = TOKENS.objective(lesson, encoded).collate(encoded)
     output = oracle.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=batch["labels"])
     output.loss.backward()
-    loss, gradient, metrics = mean_loss_and_gradient(TOKENS, lesson, encoded)
+    loss, gradient, metrics = step(TOKENS, lesson, encoded)
     assert abs(loss - output.loss.item()) < 1e-5
     for name, parameter in oracle.named_parameters():
         if parameter.grad is not None:

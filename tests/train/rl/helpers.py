@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inkstone.data.examples.records import Problem
-from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
+from inkstone.nn.models.llama import LlamaForCausalLM
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.train import train_characters
 from inkstone.train.config_align import AlignConfig
@@ -18,6 +16,7 @@ from inkstone.train.rl.experience import Experience
 from inkstone.train.rl.grpo import GRPO
 from inkstone.train.switches import prepare_switches
 from inkstone.train.teach import teach_settings
+from tests.tiny_models import randomized, tiny_config
 
 TINY: dict[str, Any] = {
     "steps": 4,
@@ -40,22 +39,8 @@ def tiny_tokenizer() -> Tokenizer:
 
 def tiny_policy(tokenizer: Tokenizer, seed: int = 0, spread: float = 0.15) -> LlamaForCausalLM:
     """Two layers, width 32, context 64; its next-token distribution is neither flat nor sharp."""
-    config = LlamaConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        head_dim=8,
-        max_position_embeddings=64,
-    )
-    model = LlamaForCausalLM(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.normal_(1.0 if "norm" in name else 0.0, spread, generator=generator)
-    return model
+    config = tiny_config(vocab_size=tokenizer.vocab_size, num_key_value_heads=2, intermediate_size=64)
+    return randomized(LlamaForCausalLM(config), seed, spread)
 
 
 def sums(count: int) -> list[Problem]:

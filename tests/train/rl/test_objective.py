@@ -10,12 +10,13 @@ from torch import Tensor
 from inkstone.tasks.score import token_logprobs
 from inkstone.train.micro_batches import by_count
 from inkstone.train.objectives import Batch
+from inkstone.train.objectives.log_probabilities import target_log_probabilities
 from inkstone.train.rl.advantages import group_advantages
 from inkstone.train.rl.config import RLConfig
 from inkstone.train.rl.critic import add_critic
 from inkstone.train.rl.experience import Experience, from_tensors, sequence_of, to_tensors
 from inkstone.train.rl.objective import LossType, PolicyGradient, clipped_loss, kl_estimate
-from inkstone.train.rl.policy import Layout, target_log_probabilities
+from inkstone.train.rl.policy import Layout
 from inkstone.train.rl.ppo import ActorCritic, clipped_value_loss
 from tests.train.rl.helpers import tiny_policy, tiny_tokenizer
 

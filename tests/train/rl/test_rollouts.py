@@ -9,8 +9,9 @@ from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.score import token_logprobs
+from inkstone.train.objectives.log_probabilities import target_log_probabilities
 from inkstone.train.rl.experience import sequence_of
-from inkstone.train.rl.policy import Layout, of_sequences, target_log_probabilities
+from inkstone.train.rl.policy import Layout, of_sequences
 from inkstone.train.rl.rollouts import Rollout, rollout
 from inkstone.train.rl.rounds import prompt_seed
 from tests.train.rl.helpers import sums, tiny_lesson, tiny_policy, tiny_tokenizer

@@ -1,6 +1,7 @@
 """A prompt and an answer to it as tokens, the same wherever a model reads both."""
 
 from inkstone.core.errors import InputError, located
+from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.examples.records import Turn, TurnsOrText
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.taught import TaughtTokens, encode_completion, encode_taught_chat
@@ -18,6 +19,24 @@ def answer_ids_of(
         ids, learned = encode_prompt_and_answer(tokenizer, prompt, answer)
     start = learned.index(1)
     return ids[:start], ids[start:]
+
+
+def sequence_to_judge(
+    tokenizer: Tokenizer, prompt: TurnsOrText, answer: TurnsOrText, context: int, where: str, *, remedy: str
+) -> TokenSequence:
+    """A prompt and an answer with its stop token, as a reward model reads them.
+
+    Raises:
+        InputError: they are longer than its `context`, against which `remedy` helps; or as of `answer_ids_of`.
+    """
+    with located(where):
+        sequence = TokenSequence.of(*encode_prompt_and_answer(tokenizer, prompt, answer))
+        if sequence.length > context:
+            raise InputError(
+                f"prompt and answer have {sequence.length:,} tokens, and the reward model reads {context:,}",
+                remedy=remedy,
+            )
+    return sequence
 
 
 def encode_prompt_and_answer(tokenizer: Tokenizer, prompt: TurnsOrText, answer: TurnsOrText) -> TaughtTokens:

@@ -11,7 +11,7 @@ from inkstone.evaluate.metrics.likelihood import Likelihood
 from inkstone.nn.models.base import Decoder
 from inkstone.train.config import most_tokens
 from inkstone.train.micro_batches import by_length, numbered
-from inkstone.train.objectives.log_probabilities import sum_by_sequence, token_log_probabilities
+from inkstone.train.objectives.log_probabilities import sequence_log_probabilities
 
 
 @torch.inference_mode()
@@ -22,7 +22,7 @@ def likelihoods(model: Decoder, sequences: Sequence[TokenSequence]) -> list[Like
     with progress("score sequences", total=len(sequences), unit="sequence") as bar:
         for numbers, part in numbered(split, sequences):
             batch = {name: value.to(model.device) for name, value in lay_out(part).items()}
-            sums = sum_by_sequence(token_log_probabilities(model, batch), batch["sequence_ids"], len(part))
+            sums = sequence_log_probabilities(model, batch, len(part))
             for number, sequence, value in zip(numbers, part, sums.tolist(), strict=True):
                 results[number] = Likelihood(-value, sequence.num_targets)
             bar.update(len(part))

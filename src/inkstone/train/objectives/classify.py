@@ -17,9 +17,11 @@ from inkstone.nn.heads import HeadConfig, HeadedModel, ProblemType
 from inkstone.nn.layers.head_loss import sequence_loss
 from inkstone.tokenizer.encoding import kept_tokens
 from inkstone.tokenizer.pairs import with_separated_pairs
+from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits
+from inkstone.train.objectives.settings import settings_of
 
 _UNITS: dict[ProblemType, str] = {
     "single_label_classification": "nats per text",
@@ -176,7 +178,7 @@ def _cut(text: LabeledSequence, length: int) -> LabeledSequence:
 
 
 def _objective(lesson: Lesson, texts: Sequence[LabeledSequence]) -> SequenceClassification:
-    model, config = lesson.model, settings_of(lesson)
+    model, config = lesson.model, settings_of(lesson, FinetuneConfig)
     assert isinstance(model, HeadedModel)
     head = model.head_config
     weights = None

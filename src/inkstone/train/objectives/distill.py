@@ -20,6 +20,7 @@ from inkstone.train.objectives.distill_logits import LogitDistillation, Reading,
 from inkstone.train.objectives.distill_on_policy import WithOwnAnswers
 from inkstone.train.objectives.distill_teacher import load_teacher, outline, shared_tokenizer
 from inkstone.train.objectives.headed import RowLayout
+from inkstone.train.objectives.settings import settings_of
 from inkstone.train.objectives.sft import SupervisedFineTuning
 from inkstone.train.objectives.source_target import SequenceToSequence
 from inkstone.train.order import shuffled
@@ -43,7 +44,7 @@ def _prepare(lesson: Lesson, _: Sequence[Example]) -> Model:
     teacher = outline(lesson)
     _methods(teacher)
     lesson.tokenizer = shared_tokenizer(lesson)
-    student, config = lesson.model, _config(lesson)
+    student, config = lesson.model, settings_of(lesson, DistillConfig)
     if config.on_policy and not isinstance(teacher, Decoder):
         raise InputError(
             f"on_policy is for decoders, the teacher is a {type(teacher).__name__}", where="on_policy", remedy="set 0"
@@ -120,7 +121,7 @@ def _cut(encoded: Any, max_length: int) -> Any:
 
 
 def _complete(lesson: Lesson, encoded: Sequence[Any], split: str) -> Sequence[Any]:
-    config = _config(lesson)
+    config = settings_of(lesson, DistillConfig)
     if isinstance(lesson.model, HeadedModel):
         return with_teacher_logits(lesson, encoded, split)
     if config.top_k is None:
@@ -129,7 +130,7 @@ def _complete(lesson: Lesson, encoded: Sequence[Any], split: str) -> Sequence[An
 
 
 def _objective(lesson: Lesson, _: Sequence[Any]) -> Objective[Any]:
-    config, model = _config(lesson), lesson.model
+    config, model = settings_of(lesson, DistillConfig), lesson.model
     if isinstance(model, HeadedModel):
         return HeadDistillation(config, model.head_config, RowLayout.of(lesson))
     teacher: Any = load_teacher(lesson) if config.top_k is None else None
@@ -137,7 +138,7 @@ def _objective(lesson: Lesson, _: Sequence[Any]) -> Objective[Any]:
 
 
 def _draw(lesson: Lesson, examples: Sequence[Any]) -> Examples[Any]:
-    config, drawn = _config(lesson), shuffled(lesson, examples)
+    config, drawn = settings_of(lesson, DistillConfig), shuffled(lesson, examples)
     return WithOwnAnswers(drawn, lesson, config) if config.on_policy else drawn
 
 
@@ -153,11 +154,6 @@ def _vocab_size(lesson: Lesson) -> int:
     return min(lesson.model.config.vocab_size, outline(lesson).config.vocab_size)
 
 
-def _config(lesson: Lesson) -> DistillConfig:
-    assert isinstance(lesson.config, DistillConfig)
-    return lesson.config
-
-
 DISTILL = Method[Any](
     "distill",
     "distill",
@@ -168,4 +164,5 @@ DISTILL = Method[Any](
     prepare=_prepare,
     complete=_complete,
     draw=_draw,
+    packs=False,
 )

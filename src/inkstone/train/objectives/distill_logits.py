@@ -16,6 +16,7 @@ from inkstone.train.method import Lesson
 from inkstone.train.objectives.base import Batch, Objective
 from inkstone.train.objectives.distill_losses import bucketed, divergence_of
 from inkstone.train.objectives.distill_teacher import ask_once, load_teacher
+from inkstone.train.objectives.targets import by_sequence, in_row_order, owners
 
 LanguageModel = Decoder | EncoderDecoder
 _CHUNK_LOGITS = 1 << 24
@@ -84,14 +85,12 @@ class LogitDistillation(Objective[Taught]):
         batch = self._reading.collate([example.encoded for example in examples])
         batch["by_student"] = torch.tensor([example.by_student for example in examples])
         if examples[0].log_probabilities is not None:
-            # Sequences may lie in any order; the targets of each stand in theirs.
-            order = sequence_of_targets(batch).argsort(stable=True)
+            owner = owners(batch)
             for name, rows in (
                 (_LOG_PROBABILITIES, [example.log_probabilities for example in examples]),
                 (_IDS, [example.ids for example in examples]),
             ):
-                values = torch.cat([row for row in rows if row is not None])
-                batch[name] = torch.empty_like(values).index_copy_(0, order, values)
+                batch[name] = in_row_order(torch.cat([row for row in rows if row is not None]), owner)
         return batch
 
     def num_targets(self, batch: Batch) -> int:
@@ -108,7 +107,7 @@ class LogitDistillation(Objective[Taught]):
             with torch.no_grad():
                 said = [self._reading.hidden_states(self._teacher, batch)[targets]]
         divergences, hard_losses, agreements = self._compare_in_chunks(model, states, labels, *said)
-        written = batch["by_student"][sequence_of_targets(batch)]
+        written = batch["by_student"][owners(batch)]
         hard_weights = torch.where(written, 0.0, self._config.hard_weight)
         scale = self._config.temperature**2
         losses = (1 - hard_weights) * scale * divergences + hard_weights * hard_losses
@@ -147,14 +146,6 @@ class LogitDistillation(Objective[Taught]):
         return torch.stack((self._divergence(student, teacher), hard_losses, agreements))
 
 
-def sequence_of_targets(batch: Batch) -> Tensor:
-    """(targets,): number of the sequence that each belongs to, row by row."""
-    targets = batch["labels"] != IGNORED
-    if "sequence_ids" in batch:
-        return batch["sequence_ids"][targets]
-    return targets.nonzero()[:, 0]
-
-
 @torch.no_grad()
 def tempered(model: LanguageModel, states: Tensor, vocab_size: int, temperature: float) -> Tensor:
     """Hidden states (N, C) → log-probabilities (N, `vocab_size`) at a temperature."""
@@ -172,19 +163,16 @@ def with_likeliest_tokens(
     k = min(config.top_k, vocab_size)
 
     def answer(examples: Sequence[Any]) -> list[dict[str, Tensor]]:
-        batch = {name: values.to(lesson.settings.device) for name, values in reading.collate(examples).items()}
+        collated = reading.collate(examples)
+        batch = {name: values.to(lesson.settings.device) for name, values in collated.items()}
         states = reading.hidden_states(teacher, batch)[batch["labels"] != IGNORED]
         chunks = [
             _likeliest(tempered(teacher, part, vocab_size, config.temperature), k)
             for part in torch.split(states, max(1, _CHUNK_LOGITS // vocab_size))
         ]
-        log_probabilities, ids = (torch.cat(each) for each in zip(*chunks, strict=True))
-        order = sequence_of_targets(batch).argsort(stable=True)
-        sizes = [example.num_targets for example in examples]
-        return [
-            {"log_probabilities": mine, "ids": named}
-            for mine, named in zip(*(torch.split(each[order], sizes) for each in (log_probabilities, ids)), strict=True)
-        ]
+        owner = owners(collated)
+        likeliest = (by_sequence(torch.cat(each).cpu(), owner, len(examples)) for each in zip(*chunks, strict=True))
+        return [{"log_probabilities": mine, "ids": named} for mine, named in zip(*likeliest, strict=True)]
 
     said = f"top {k} of {vocab_size} at {config.temperature}"
     answers = ask_once(lesson, teacher, encoded, split, said, answer)

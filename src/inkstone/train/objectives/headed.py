@@ -15,12 +15,7 @@ from inkstone.nn.heads import HeadConfig, HeadedModel
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Lesson
 from inkstone.train.objectives.base import Batch
-
-
-def settings_of(lesson: Lesson) -> FinetuneConfig:
-    """The lesson's settings, which are those of `finetune`."""
-    assert isinstance(lesson.config, FinetuneConfig)
-    return lesson.config
+from inkstone.train.objectives.settings import settings_of
 
 
 def give_head(lesson: Lesson, head: HeadConfig) -> HeadedModel:
@@ -29,7 +24,7 @@ def give_head(lesson: Lesson, head: HeadConfig) -> HeadedModel:
     Raises:
         ConfigError: the model's family has no such head.
     """
-    model, config = lesson.model, settings_of(lesson)
+    model, config = lesson.model, settings_of(lesson, FinetuneConfig)
     own = model if isinstance(model, HeadedModel) and _serves(model.head_config, head) else None
     dropout = config.head.dropout
     if own is not None:

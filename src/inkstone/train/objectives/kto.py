@@ -16,10 +16,11 @@ from inkstone.train.config_align import AlignConfig
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.answers import cut_prompt, encode_answer, num_prompt_tokens
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.log_probabilities import sum_by_sequence, token_log_probabilities
+from inkstone.train.objectives.log_probabilities import sequence_log_probabilities
 from inkstone.train.objectives.preference_config import PreferenceConfig
 from inkstone.train.objectives.preference_losses import kto_losses
 from inkstone.train.objectives.reference import reference_log_probabilities
+from inkstone.train.objectives.settings import settings_of
 
 _MISMATCHED = "mismatched_"
 
@@ -120,7 +121,7 @@ class KahnemanTversky(Objective[ReferencedJudgment]):
 def _log_ratios(model: Decoder, batch: Batch) -> Tensor:
     """(N,): log-probability of each answer less that of the reference."""
     reference = batch["reference"]
-    return sum_by_sequence(token_log_probabilities(model, batch), batch["sequence_ids"], len(reference)) - reference
+    return sequence_log_probabilities(model, batch, len(reference)) - reference
 
 
 def _encoder(lesson: Lesson) -> Encode[JudgedSequence]:
@@ -195,8 +196,7 @@ def _answered(
 
 
 def _objective(lesson: Lesson, _: Sequence[ReferencedJudgment]) -> KahnemanTversky:
-    config = lesson.config
-    assert isinstance(config, AlignConfig)
+    config = settings_of(lesson, AlignConfig)
     return KahnemanTversky(config.preference, packed=config.packing, padding_side=config.padding_side)
 
 

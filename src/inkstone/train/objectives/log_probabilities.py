@@ -1,34 +1,26 @@
 """How likely a model finds sequences that are laid out in rows."""
 
-import torch
 from torch import Tensor
 
-from inkstone.nn.layers.loss import IGNORED, linear_log_probabilities
+from inkstone.nn.layers.loss import linear_log_probabilities
 from inkstone.nn.models.base import Decoder
 from inkstone.train.objectives.base import Batch
+from inkstone.train.objectives.targets import owners, target_states
 
 
-def token_log_probabilities(model: Decoder, batch: Batch, temperature: float = 1.0) -> Tensor:
-    """Natural-log probability of every label, 0 where it is ignored: (B, T), float32.
+def target_log_probabilities(model: Decoder, batch: Batch, temperature: float = 1.0) -> Tensor:
+    """Natural-log probability (M,) of every target of a batch, in the order of its rows; float32.
 
     Args:
         model: the policy, or a reference.
         batch: of `inkstone.data.layout.lay_out`.
         temperature: logits are divided by it, as sampling does.
     """
-    hidden_states = model.hidden_states(
-        batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
-    )
-    # Only states with a label are multiplied with the output layer: (B, T, C) → (N, C) → (N,) → (B, T)
-    labels = batch["labels"]
-    asked = labels != IGNORED
-    values = hidden_states.new_zeros(labels.shape, dtype=torch.float32)
-    values[asked] = linear_log_probabilities(hidden_states[asked], model.output_weight, labels[asked], temperature)
-    return values
+    states, labels = target_states(model, batch)
+    return linear_log_probabilities(states, model.output_weight, labels, temperature)
 
 
-def sum_by_sequence(values: Tensor, sequence_ids: Tensor, num_sequences: int) -> Tensor:
-    """Values (B, T) of tokens → sums (N,) over the sequences; padding counts for nothing."""
-    # One slot more, at the end, takes what belongs to no sequence (id -1).
-    sums = values.new_zeros(num_sequences + 1)
-    return sums.index_add(0, sequence_ids.flatten() % (num_sequences + 1), values.flatten())[:-1]
+def sequence_log_probabilities(model: Decoder, batch: Batch, num_sequences: int) -> Tensor:
+    """Natural-log probability (N,) of all targets of each sequence of a batch of `lay_out`; float32."""
+    values = target_log_probabilities(model, batch)
+    return values.new_zeros(num_sequences).index_add(0, owners(batch), values)

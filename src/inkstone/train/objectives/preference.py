@@ -14,10 +14,11 @@ from inkstone.train.config_align import AlignConfig
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.answers import cut_prompt, encode_answer
 from inkstone.train.objectives.base import NEVER_DIVERGES, Batch, Objective
-from inkstone.train.objectives.log_probabilities import sum_by_sequence, token_log_probabilities
+from inkstone.train.objectives.log_probabilities import sequence_log_probabilities
 from inkstone.train.objectives.preference_config import PreferenceConfig
 from inkstone.train.objectives.preference_losses import dpo_losses, ipo_losses, odds_ratio_losses
 from inkstone.train.objectives.reference import reference_log_probabilities
+from inkstone.train.objectives.settings import settings_of
 
 
 class ReferencedPair(NamedTuple):
@@ -66,8 +67,7 @@ class _Pairwise:
     def _log_probabilities(self, model: Decoder, batch: Batch) -> Tensor:
         """(N, 2): of the preferred and of the rejected answer of each pair, stop tokens included."""
         num_pairs = self.num_targets(batch)
-        log_probabilities = token_log_probabilities(model, batch)
-        return sum_by_sequence(log_probabilities, batch["sequence_ids"], 2 * num_pairs).view(num_pairs, 2)
+        return sequence_log_probabilities(model, batch, 2 * num_pairs).view(num_pairs, 2)
 
 
 class DirectPreference(_Pairwise, Objective[ReferencedPair]):
@@ -180,8 +180,7 @@ def _with_reference(lesson: Lesson, pairs: Sequence[SequencePair], split: str) -
 
 def _method(name: str, objective: type[DirectPreference] | type[OddsRatioPreference]) -> Method[Any]:
     def build(lesson: Lesson, _: Sequence[Any]) -> Objective[Any]:
-        config = lesson.config
-        assert isinstance(config, AlignConfig)
+        config = settings_of(lesson, AlignConfig)
         return objective(config.preference, packed=config.packing, padding_side=config.padding_side)
 
     return Method[Any](

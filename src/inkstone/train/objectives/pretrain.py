@@ -11,6 +11,7 @@ from inkstone.data.packing import PackedSequence
 from inkstone.nn.layers.loss import IGNORED, linear_cross_entropy
 from inkstone.nn.models.base import Decoder
 from inkstone.train.objectives.base import Batch, Objective
+from inkstone.train.objectives.targets import row_states
 
 
 class Pretrain(Objective[PackedSequence]):
@@ -32,8 +33,6 @@ class Pretrain(Objective[PackedSequence]):
 
     def loss(self, model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Summed cross-entropy in nats."""
-        hidden_states = model.hidden_states(
-            batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
-        )
         # (B, T, C) → (B·T, C)
-        return linear_cross_entropy(hidden_states.flatten(0, 1), model.output_weight, batch["labels"].flatten()), {}
+        states = row_states(model, batch).flatten(0, 1)
+        return linear_cross_entropy(states, model.output_weight, batch["labels"].flatten()), {}

@@ -12,7 +12,7 @@ from inkstone.nn.models.base import Decoder
 from inkstone.train.computed_once import computed_once, digest_encodings, digest_texts, digest_weights
 from inkstone.train.method import Lesson
 from inkstone.train.micro_batches import numbered
-from inkstone.train.objectives.log_probabilities import sum_by_sequence, token_log_probabilities
+from inkstone.train.objectives.log_probabilities import sequence_log_probabilities
 from inkstone.train.precision import autocast
 
 
@@ -48,8 +48,7 @@ def _compute(lesson: Lesson, sequences: Sequence[TokenSequence]) -> Tensor:
         for numbers, part in numbered(settings.split, sequences):
             laid_out = lay_out(part, packed=config.packing, padding_side=config.padding_side)
             batch = {name: value.to(settings.device) for name, value in laid_out.items()}
-            sums = sum_by_sequence(token_log_probabilities(model, batch), batch["sequence_ids"], len(part))
-            result[numbers] = sums.cpu()
+            result[numbers] = sequence_log_probabilities(model, batch, len(part)).cpu()
             bar.update(len(part))
     model.train(was_training)
     return result

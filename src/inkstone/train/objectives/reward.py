@@ -10,10 +10,12 @@ from inkstone.data.examples.encoded import SequencePair
 from inkstone.data.examples.records import Example
 from inkstone.nn.heads import HeadConfig, HeadedModel
 from inkstone.nn.layers.head_loss import preference_loss
+from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits
 from inkstone.train.objectives.preference import DPO
+from inkstone.train.objectives.settings import settings_of
 
 
 class RewardModeling(Objective[SequencePair]):
@@ -52,7 +54,7 @@ def _judge(lesson: Lesson, _: Sequence[Example]) -> HeadedModel:
 
 
 def _objective(lesson: Lesson, _: Sequence[SequencePair]) -> RewardModeling:
-    return RewardModeling(RowLayout.of(lesson), settings_of(lesson).head.reward_centering)
+    return RewardModeling(RowLayout.of(lesson), settings_of(lesson, FinetuneConfig).head.reward_centering)
 
 
 REWARD: Method[SequencePair] = Method(

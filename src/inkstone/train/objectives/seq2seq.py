@@ -14,6 +14,7 @@ from inkstone.tokenizer.taught import encode_source_target
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Objective
+from inkstone.train.objectives.settings import settings_of
 from inkstone.train.objectives.sft import SupervisedFineTuning, cut_sequence
 from inkstone.train.objectives.source_target import SequenceToSequence
 
@@ -70,8 +71,7 @@ def _encoder(lesson: Lesson) -> Encode[Any]:
 
 
 def _objective(lesson: Lesson, _: Sequence[Any]) -> Objective[Any]:
-    config = lesson.config
-    assert isinstance(config, FinetuneConfig)
+    config = settings_of(lesson, FinetuneConfig)
     if isinstance(lesson.model, EncoderDecoder):
         return SequenceToSequence(
             lesson.tokenizer.pad_id or 0, padding_side=config.padding_side, label_smoothing=config.label_smoothing

@@ -14,6 +14,7 @@ from inkstone.nn.models.base import Decoder
 from inkstone.tokenizer.taught import encode_completion, encode_taught_chat
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
+from inkstone.train.objectives.targets import row_states, target_states
 
 
 class SupervisedFineTuning(Objective[TokenSequence]):
@@ -44,16 +45,11 @@ class SupervisedFineTuning(Objective[TokenSequence]):
 
     def hidden_states(self, model: Decoder, batch: Batch) -> Tensor:
         """(B, T, C)."""
-        return model.hidden_states(
-            batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
-        )
+        return row_states(model, batch)
 
     def loss(self, model: Decoder, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
         """Summed cross-entropy in nats."""
-        # Only states with a label are multiplied with the output layer: (B, T, C) → (N, C)
-        labels = batch["labels"].flatten()
-        learned = labels != IGNORED
-        states, labels = self.hidden_states(model, batch).flatten(0, 1)[learned], labels[learned]
+        states, labels = target_states(model, batch)
         if self._label_smoothing:
             vocab_size, smoothing = model.config.vocab_size, self._label_smoothing
             return smoothed_cross_entropy(model.logits, states, labels, vocab_size, smoothing), {}

@@ -15,9 +15,11 @@ from inkstone.data.examples.windows import QuestionInContext, Window
 from inkstone.nn.heads import HeadConfig, HeadedModel
 from inkstone.nn.layers.head_loss import span_loss
 from inkstone.tokenizer.pairs import with_separated_pairs
+from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits
+from inkstone.train.objectives.settings import settings_of
 
 
 class SpanExtraction(Objective[SpanSequence]):
@@ -58,7 +60,7 @@ def _finder(lesson: Lesson, _: Sequence[Example]) -> HeadedModel:
 
 
 def _encoder(lesson: Lesson) -> Encode[SpanSequence]:
-    config = settings_of(lesson)
+    config = settings_of(lesson, FinetuneConfig)
 
     def encode(example: Example) -> list[SpanSequence]:
         assert isinstance(example, Question)

@@ -18,9 +18,11 @@ from inkstone.nn.heads import HeadConfig, HeadedModel
 from inkstone.nn.layers.head_loss import token_loss
 from inkstone.nn.layers.loss import IGNORED
 from inkstone.tokenizer.encoding import kept_tokens
+from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Batch, Objective
-from inkstone.train.objectives.headed import RowLayout, give_head, head_logits, settings_of
+from inkstone.train.objectives.headed import RowLayout, give_head, head_logits
+from inkstone.train.objectives.settings import settings_of
 
 
 class TokenClassification(Objective[TaggedSequence]):
@@ -91,7 +93,7 @@ def _cut(text: TaggedSequence, length: int) -> TaggedSequence:
 
 
 def _objective(lesson: Lesson, _: Sequence[TaggedSequence]) -> TokenClassification:
-    return TokenClassification(RowLayout.of(lesson), settings_of(lesson).label_smoothing)
+    return TokenClassification(RowLayout.of(lesson), settings_of(lesson, FinetuneConfig).label_smoothing)
 
 
 TOKENS: Method[TaggedSequence] = Method(

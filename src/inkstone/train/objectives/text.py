@@ -22,6 +22,7 @@ from inkstone.train.loop import Examples
 from inkstone.train.method import Encode, Lesson, Method
 from inkstone.train.objectives.base import Objective
 from inkstone.train.objectives.masked_lm import MaskedLanguageModeling
+from inkstone.train.objectives.settings import settings_of
 from inkstone.train.objectives.sft import SupervisedFineTuning
 from inkstone.train.objectives.source_target import SequenceToSequence
 from inkstone.train.order import shuffled
@@ -61,11 +62,6 @@ class Hidden(Generic[N]):
 Hide = Callable[[Ids, np.random.Generator], N]
 
 
-def _settings(lesson: Lesson) -> FinetuneConfig:
-    assert isinstance(lesson.config, FinetuneConfig)
-    return lesson.config
-
-
 def _model(lesson: Lesson, _: Sequence[Example]) -> Model:
     if not isinstance(lesson.model, Decoder | MaskedLM | EncoderDecoder):
         raise InputError(
@@ -88,7 +84,8 @@ def _encoder(lesson: Lesson) -> Encode[Any]:
         room = lesson.max_length - len(before) - len(after)
     else:
         before, after = [] if tokenizer.bos_id is None else [tokenizer.bos_id], []
-        room = _longest_to_corrupt(tokenizer, _settings(lesson).noise, lesson.max_length) - len(before)
+        noise = settings_of(lesson, FinetuneConfig).noise
+        room = _longest_to_corrupt(tokenizer, noise, lesson.max_length) - len(before)
 
     def encode(example: Example) -> list[WholeText]:
         parts = _windows(_ids(tokenizer, example), room)
@@ -147,7 +144,7 @@ def _sentinels(tokenizer: Tokenizer) -> list[int]:
 
 def _hide(lesson: Lesson) -> Hide[Any]:
     """What a model that restores texts is given instead of a text."""
-    tokenizer, noise = lesson.tokenizer, _settings(lesson).noise
+    tokenizer, noise = lesson.tokenizer, settings_of(lesson, FinetuneConfig).noise
     if isinstance(lesson.model, MaskedLM):
         if tokenizer.special.mask is None:
             raise InputError(

@@ -5,12 +5,14 @@ from typing import Any
 
 from inkstone.data.examples.records import Example, Problem
 from inkstone.nn.models.base import Decoder, Model
+from inkstone.train.config import most_tokens
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.loop import Evaluator, Examples
 from inkstone.train.method import Encode, Lesson, as_decoder
+from inkstone.train.micro_batches import by_length
+from inkstone.train.objectives.settings import settings_of
 from inkstone.train.rl.config import RLConfig
 from inkstone.train.rl.groups import Sampler
-from inkstone.train.rl.policy import Layout
 from inkstone.train.rl.prompts import Prompt, prompt_encoder
 from inkstone.train.rl.rewards import Reward
 from inkstone.train.rl.rounds import Rounds
@@ -22,13 +24,7 @@ FORMATS = ("problems",)
 
 def rl_config(lesson: Lesson) -> RLConfig:
     """The settings of learning from rewards."""
-    assert isinstance(lesson.config, AlignConfig)
-    return lesson.config.rl
-
-
-def layout(lesson: Lesson) -> Layout:
-    """How sequences become rows."""
-    return Layout(lesson.config.packing, lesson.config.padding_side)
+    return settings_of(lesson, AlignConfig).rl
 
 
 def policy_of(lesson: Lesson, _examples: Sequence[Example]) -> Decoder:
@@ -53,7 +49,8 @@ def encoder(lesson: Lesson) -> Encode[Prompt]:
 def sampler_of(lesson: Lesson) -> Sampler:
     """What draws completions of the lesson's model and judges them."""
     config, settings, folder = rl_config(lesson), lesson.settings, lesson.inputs.get("reward")
-    model = None if folder is None else RewardModel(folder, settings.device, settings.split)
+    split = by_length(lesson.config.micro_batch_tokens or most_tokens(settings.device.type), packed=False)
+    model = None if folder is None else RewardModel(folder, settings.device, split)
     return Sampler(lesson, config, Scoring(config, model))
 
 

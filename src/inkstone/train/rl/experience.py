@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inkstone.data.examples.encoded import TokenSequence
-from inkstone.nn.layers.loss import IGNORED
 from inkstone.train.rl.advantages import Floats
 
 NOTHING: Floats = np.zeros(0, dtype=np.float32)
@@ -42,7 +41,8 @@ class Experience(NamedTuple):
         return 1
 
 
-_ARRAYS = ("advantages", "old_log_probabilities", "reference_log_probabilities", "old_values", "returns")
+ARRAYS = ("advantages", "old_log_probabilities", "reference_log_probabilities", "old_values", "returns")
+"""Fields of an `Experience` that have a value for every token of the completion."""
 
 
 def sequence_of(prompt_ids: Sequence[int], token_ids: Sequence[int]) -> TokenSequence:
@@ -50,31 +50,12 @@ def sequence_of(prompt_ids: Sequence[int], token_ids: Sequence[int]) -> TokenSeq
     return TokenSequence.of([*prompt_ids, *token_ids], [False] * len(prompt_ids) + [True] * len(token_ids))
 
 
-def owners(batch: Mapping[str, Tensor]) -> Tensor:
-    """Of every target in a batch of `lay_out`, in the order of the flattened rows, the number of its sequence (M,)."""
-    return batch["sequence_ids"][batch["labels"] != IGNORED]
-
-
-def laid_out(arrays: Sequence[Floats], owner: Tensor) -> Tensor:
-    """Values of the targets of each sequence → values (M,) in the order of the targets of a batch."""
-    values = torch.empty(len(owner), dtype=torch.float32)
-    # A stable sort brings the targets together by sequence, each in its own order.
-    values[owner.argsort(stable=True)] = torch.from_numpy(np.concatenate(arrays))
-    return values
-
-
-def by_sequence(values: Tensor, owner: Tensor) -> list[Floats]:
-    """The inverse of `laid_out`."""
-    ordered = values.cpu()[owner.argsort(stable=True)].numpy()
-    return np.split(ordered, np.cumsum(np.bincount(owner.numpy()))[:-1])
-
-
 def to_tensors(experiences: Sequence[Experience]) -> dict[str, Tensor]:
     """Experiences as tensors, for a checkpoint."""
     columns: dict[str, Sequence[NDArray[np.float32] | NDArray[np.int64]]] = {
         "input_ids": [each.sequence.input_ids for each in experiences],
         "labels": [each.sequence.labels for each in experiences],
-        **{name: [getattr(each, name) for each in experiences] for name in _ARRAYS},
+        **{name: [getattr(each, name) for each in experiences] for name in ARRAYS},
     }
     tensors = {"is_learned": torch.tensor([each.is_learned for each in experiences])}
     for name, arrays in columns.items():
@@ -89,10 +70,10 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> list[Experience]:
     """The inverse of `to_tensors`."""
     columns = {
         name: np.split(tensors[name].numpy(), np.cumsum(tensors[f"{name}.sizes"].numpy())[:-1])
-        for name in ("input_ids", "labels", *_ARRAYS)
+        for name in ("input_ids", "labels", *ARRAYS)
         if name in tensors
     }
-    known = [name for name in _ARRAYS if name in columns]
+    known = [name for name in ARRAYS if name in columns]
     return [
         Experience(
             TokenSequence(columns["input_ids"][number], columns["labels"][number]),

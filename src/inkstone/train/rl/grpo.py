@@ -15,6 +15,7 @@ from inkstone.train.rl.advantages import group_advantages
 from inkstone.train.rl.experience import Experience
 from inkstone.train.rl.groups import Groups
 from inkstone.train.rl.objective import PolicyGradient
+from inkstone.train.rl.policy import Layout
 from inkstone.train.rl.prompts import Prompt
 from inkstone.train.rl.rounds import Rounds
 
@@ -43,7 +44,7 @@ def _prepare(lesson: Lesson, examples: Sequence[Example]) -> Model:
 
 def _objective(lesson: Lesson, _prompts: Sequence[Prompt]) -> PolicyGradient:
     config = common.rl_config(lesson)
-    return PolicyGradient(config, config.loss_type, config.kl_coefficient, common.layout(lesson))
+    return PolicyGradient(config, config.loss_type, config.kl_coefficient, Layout.of(lesson))
 
 
 def _draw(lesson: Lesson, prompts: Sequence[Prompt]) -> GroupRounds:

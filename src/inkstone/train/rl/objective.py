@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from inkstone.data.layout import lay_out
 from inkstone.nn.layers.loss import linear_log_probabilities
 from inkstone.nn.models.base import Decoder
 from inkstone.train.objectives import NEVER_DIVERGES, Batch, Objective
+from inkstone.train.objectives.targets import in_row_order, owners, target_states
 from inkstone.train.rl.config import RLConfig
-from inkstone.train.rl.experience import Experience, laid_out, owners
-from inkstone.train.rl.policy import Layout, target_states
+from inkstone.train.rl.experience import ARRAYS, Experience
+from inkstone.train.rl.policy import Layout
 
 LossType = Literal["grpo", "dapo", "dr_grpo"]
 
@@ -70,12 +71,12 @@ class PolicyGradient(Objective[Experience]):
 
     def collate(self, examples: Sequence[Experience]) -> Batch:
         """Completions → rows of `lay_out`, and what is known of each of the M tokens drawn (M,)."""
-        batch = lay_out([each.sequence for each in examples], **self._layout._asdict())
+        batch = self._layout.rows([each.sequence for each in examples])
         owner = owners(batch)
-        for name in ("advantages", "old_log_probabilities", "reference_log_probabilities", "old_values", "returns"):
+        for name in ARRAYS:
             arrays = [getattr(each, name) for each in examples]
             if any(len(array) for array in arrays):
-                batch[name] = laid_out(arrays, owner)
+                batch[name] = in_row_order(torch.from_numpy(np.concatenate(arrays)), owner)
         is_learned = torch.tensor([each.is_learned for each in examples])[owner]
         sizes = torch.bincount(owner)[owner] if self._loss_type == "grpo" else self.config.max_new_tokens
         batch["weights"] = is_learned / sizes

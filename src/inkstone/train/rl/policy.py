@@ -8,13 +8,13 @@ from torch import Tensor
 
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.layout import lay_out
-from inkstone.nn.layers.loss import IGNORED, linear_log_probabilities
-from inkstone.nn.models.base import Decoder
 from inkstone.train.loop import LoopSettings
+from inkstone.train.method import Lesson
+from inkstone.train.micro_batches import numbered
 from inkstone.train.objectives import Batch
+from inkstone.train.objectives.targets import by_sequence, owners
 from inkstone.train.precision import autocast
 from inkstone.train.rl.advantages import Floats
-from inkstone.train.rl.experience import by_sequence, owners
 
 
 class Layout(NamedTuple):
@@ -23,31 +23,14 @@ class Layout(NamedTuple):
     packed: bool = True
     padding_side: Literal["right", "left"] = "right"
 
+    @classmethod
+    def of(cls, lesson: Lesson) -> "Layout":
+        """As the lesson's settings want it."""
+        return cls(lesson.config.packing, lesson.config.padding_side)
 
-def target_states(model: Decoder, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The hidden states (M, C) before every target of a batch, in the order of the flattened rows, and targets (M,)."""
-    hidden_states = model.hidden_states(
-        batch["input_ids"], position_ids=batch.get("position_ids"), segment_ids=batch.get("segment_ids")
-    )
-    labels = batch["labels"].flatten()
-    learned = labels != IGNORED
-    # (B, T, C) → (B·T, C) → (M, C)
-    return hidden_states.flatten(0, 1)[learned], labels[learned]
-
-
-def target_log_probabilities(model: Decoder, batch: Batch, temperature: float) -> Tensor:
-    """Log-probability (M,) of every target, in nats, the logits divided by `temperature`."""
-    states, labels = target_states(model, batch)
-    return linear_log_probabilities(states, model.output_weight, labels, temperature)
-
-
-class _Numbered(NamedTuple):
-    number: int
-    sequence: TokenSequence
-
-    @property
-    def length(self) -> int:
-        return self.sequence.length
+    def rows(self, sequences: Sequence[TokenSequence]) -> Batch:
+        """Rows of `lay_out`."""
+        return lay_out(sequences, packed=self.packed, padding_side=self.padding_side)
 
 
 @torch.no_grad()
@@ -63,11 +46,10 @@ def of_sequences(
         layout: of the rows.
     """
     results: dict[int, Floats] = {}
-    for part in settings.split([_Numbered(*each) for each in enumerate(sequences)]):
-        batch = lay_out([each.sequence for each in part], **layout._asdict())
-        owner = owners(batch)
+    for numbers, part in numbered(settings.split, sequences):
+        batch = layout.rows(part)
         with autocast(settings.device, settings.dtype):
             values = compute({name: value.to(settings.device) for name, value in batch.items()})
-        for each, array in zip(part, by_sequence(values.float(), owner), strict=True):
-            results[each.number] = array
+        for number, array in zip(numbers, by_sequence(values.float().cpu(), owners(batch), len(part)), strict=True):
+            results[number] = array.numpy()
     return [results[number] for number in range(len(sequences))]

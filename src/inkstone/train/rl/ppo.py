@@ -12,6 +12,7 @@ from inkstone.data.examples.records import Example
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.train.method import Lesson, Method
 from inkstone.train.objectives import Batch
+from inkstone.train.objectives.targets import target_states
 from inkstone.train.order import shuffled
 from inkstone.train.rl import common
 from inkstone.train.rl.advantages import Floats, generalized_advantages, whitened
@@ -19,7 +20,7 @@ from inkstone.train.rl.critic import add_critic, critic_parameters, remove_criti
 from inkstone.train.rl.experience import Experience
 from inkstone.train.rl.groups import Groups
 from inkstone.train.rl.objective import PolicyGradient
-from inkstone.train.rl.policy import of_sequences, target_states
+from inkstone.train.rl.policy import Layout, of_sequences
 from inkstone.train.rl.prompts import Prompt
 from inkstone.train.rl.rounds import Rounds
 
@@ -97,7 +98,7 @@ def _prepare(lesson: Lesson, examples: Sequence[Example]) -> Model:
 
 
 def _objective(lesson: Lesson, _prompts: Sequence[Prompt]) -> ActorCritic:
-    return ActorCritic(common.rl_config(lesson), "dapo", 0.0, common.layout(lesson))
+    return ActorCritic(common.rl_config(lesson), "dapo", 0.0, Layout.of(lesson))
 
 
 def _draw(lesson: Lesson, prompts: Sequence[Prompt]) -> CriticRounds:

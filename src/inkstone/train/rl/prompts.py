@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from inkstone.core.errors import InputError
+from inkstone.core.errors import InputError, located
 from inkstone.data.examples.records import Example, Problem
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.method import Encode, Lesson
@@ -52,7 +52,5 @@ def prompt_ids_of(tokenizer: Tokenizer, problem: Problem) -> list[int]:
     """The tokens after which the answer begins: of plain text as it is, of messages as the chat template has them."""
     if isinstance(problem.prompt, str):
         return tokenizer.encode(problem.prompt)
-    try:
+    with located(problem.where):
         return tokenizer.encode_chat(problem.prompt, add_generation_prompt=True).ids
-    except InputError as error:
-        raise InputError(error.cause, where=problem.where, remedy=error.remedy) from None

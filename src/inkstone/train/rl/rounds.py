@@ -13,11 +13,12 @@ from inkstone.nn.models.base import Decoder, Model
 from inkstone.train.loop import Examples
 from inkstone.train.method import Lesson
 from inkstone.train.metrics import MetricsLog
+from inkstone.train.objectives.log_probabilities import target_log_probabilities
 from inkstone.train.rl.config import RLConfig
 from inkstone.train.rl.diagnosis import Diagnosis
 from inkstone.train.rl.experience import NOTHING, Experience, from_tensors, sequence_of, to_tensors
 from inkstone.train.rl.groups import Groups, Sampler
-from inkstone.train.rl.policy import Layout, of_sequences, target_log_probabilities
+from inkstone.train.rl.policy import Layout, of_sequences
 from inkstone.train.rl.prompts import Prompt
 from inkstone.train.rl.reference import Reference
 
@@ -39,7 +40,7 @@ class Rounds(ABC):
         assert isinstance(lesson.model, Decoder)
         self.model: Decoder = lesson.model
         self.lesson, self.config = lesson, config
-        self.layout = Layout(lesson.config.packing, lesson.config.padding_side)
+        self.layout = Layout.of(lesson)
         self.per_epoch = prompts.per_epoch
         self._prompts, self.sampler = prompts, sampler
         self._reference = Reference(lesson) if config.kl_coefficient else None

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from inkstone.checkpoint import load_checkpoint
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.registry import lookup
-from inkstone.data.examples.answers import answer_ids_of
+from inkstone.data.examples.answers import sequence_to_judge
 from inkstone.data.examples.records import Problem
 from inkstone.nn.heads import HeadedModel
-from inkstone.nn.target_decoder import pad
-from inkstone.train.micro_batches import Split
+from inkstone.train.micro_batches import Split, numbered
+from inkstone.train.objectives.headed import RowLayout, head_logits
 from inkstone.train.rl.config import RLConfig
 from inkstone.train.rl.rewards import Reward, matches
 
 Judge = Callable[[Sequence[Problem], Sequence[str]], NDArray[np.float64]]
 """Problems and the texts of their completions → how good each is (N,)."""
 _MODEL, _FORMAT, _DEFAULT = "model", "format", "math"
+_SHORTEN = "lower rl.max_new_tokens, or train a reward model with a longer context"
 
 
 class Scores(NamedTuple):
@@ -108,7 +109,7 @@ class RewardModel:
     Args:
         folder: of the model.
         device: where it computes.
-        split: how texts are divided among batches.
+        split: how texts are divided among batches; shorter ones are padded.
 
     Raises:
         InputError: it is another kind of model.
@@ -127,6 +128,7 @@ class RewardModel:
                 remedy="train one: stage finetune with method reward",
             )
         self._model, self._split = model, split
+        self._layout = RowLayout(self._tokenizer.pad_id or 0)
 
     @torch.inference_mode()
     def __call__(self, problems: Sequence[Problem], completions: Sequence[str]) -> NDArray[np.float64]:
@@ -135,33 +137,15 @@ class RewardModel:
         Raises:
             InputError: a text does not fit into the model's context.
         """
-        rows = [
-            _Numbered(number, self._token_ids(*each))
-            for number, each in enumerate(zip(problems, completions, strict=True))
-        ]
-        rewards = np.zeros(len(rows))
-        for part in self._split(rows):
-            input_ids, attention_mask = pad([row.token_ids for row in part], self._model.context, self._model.device)
-            outputs = self._model(input_ids, attention_mask=attention_mask)
-            rewards[[row.number for row in part]] = outputs.squeeze(-1).double().cpu().numpy()
-        return rewards
-
-    def _token_ids(self, problem: Problem, completion: str) -> list[int]:
-        prompt_ids, answer_ids = answer_ids_of(self._tokenizer, problem.prompt, completion, problem.where)
-        if len(prompt_ids) + len(answer_ids) > self._model.context:
-            raise InputError(
-                f"prompt and completion have {len(prompt_ids) + len(answer_ids):,} tokens for the reward model, whose "
-                f"context is {self._model.context:,}",
-                where=problem.where,
-                remedy="lower rl.max_new_tokens, or train a reward model with a longer context",
+        sequences = [
+            sequence_to_judge(
+                self._tokenizer, problem.prompt, completion, self._model.context, problem.where, remedy=_SHORTEN
             )
-        return prompt_ids + answer_ids
-
-
-class _Numbered(NamedTuple):
-    number: int
-    token_ids: list[int]
-
-    @property
-    def length(self) -> int:
-        return len(self.token_ids)
+            for problem, completion in zip(problems, completions, strict=True)
+        ]
+        rewards = np.zeros(len(sequences))
+        for numbers, part in numbered(self._split, sequences):
+            batch = self._layout.batch([sequence.input_ids for sequence in part])
+            logits = head_logits(self._model, {name: values.to(self._model.device) for name, values in batch.items()})
+            rewards[numbers] = logits.squeeze(-1).double().cpu().numpy()
+        return rewards
