@@ -69,6 +69,14 @@ def test_chat_is_the_first_answer_of_a_conversation(model: Decoder) -> None:
         chat(model, chat_tokenizer(), messages, num_return_sequences=2)
 
 
+def test_an_answer_that_is_not_read_to_its_end_was_not_given(model: Decoder) -> None:
+    conversation = Conversation(model, chat_tokenizer(), PARAMS)
+    "".join(conversation.ask("The ink?"))
+    before = list(conversation.turns)
+    next(conversation.ask("墨?"))
+    assert conversation.turns == before
+
+
 def test_old_turns_are_forgotten_when_the_context_is_full(model: Decoder, capsys: pytest.CaptureFixture[str]) -> None:
     conversation = Conversation(model, chat_tokenizer(), PARAMS, system="S")
     questions = [f"{number} the stone is wet" for number in range(6)]

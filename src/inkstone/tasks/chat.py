@@ -59,19 +59,18 @@ class Conversation:
         """What user and assistant said, as far as the model still sees it."""
 
     def ask(self, text: str) -> Iterator[str]:
-        """The answer to `text`, in pieces; it becomes part of the conversation when the last one is read.
+        """The answer to `text`, in pieces; both become part of the conversation when the last one is read.
 
         Raises:
             InputError: `text` alone does not fit into the model's context.
         """
         question = {"role": "user", "content": text}
         prompt_ids = self._fitting([*self.turns, question])
-        self.turns.append(question)
         answer = ""
         for piece in _stream(self._model, self._tokenizer, prompt_ids, self._params):
             answer += piece
             yield piece
-        self.turns.append({"role": "assistant", "content": answer})
+        self.turns += [question, {"role": "assistant", "content": answer}]
 
     def forget(self) -> None:
         """Begin anew, with the same system message."""

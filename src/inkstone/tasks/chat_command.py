@@ -71,7 +71,6 @@ def command(
             say(f"error: {error}")
         except KeyboardInterrupt:
             print()
-            conversation.turns.pop()  # the question whose answer is not wanted
 
 
 def _single_message(message: str | None) -> str | None:
