@@ -8,19 +8,16 @@ import pytest
 from inkstone.checkpoint import save_checkpoint
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import is_adapted
+from tests.guides import run_python
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 
 def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "runs/quickstart/pretrain", tiny_model(), tiny_tokenizer())
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/adapters.md").read_text("utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 3
+    names = run_python(root / "docs/guides/adapters.md", 3)
     assert (tmp_path / "adapter/adapter_model.safetensors").is_file()
-    assert not is_adapted(names["model"])  # type: ignore[arg-type]
+    assert not is_adapted(names["model"])
 
 
 def test_the_guide_lists_every_setting(root: Path) -> None:

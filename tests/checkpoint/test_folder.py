@@ -18,18 +18,6 @@ from inkstone.nn.models.llama import LlamaForCausalLM
 from tests.tiny_models import SHAPES, TEXTS, tiny_model, tiny_tokenizer
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("saved")
-    save_checkpoint(path, tiny_model(), tiny_tokenizer())
-    return path
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(saved, tmp_path / "model"))
-
-
 def same_weights(first: LlamaForCausalLM, second: LlamaForCausalLM) -> bool:
     theirs = second.state_dict()
     return all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())

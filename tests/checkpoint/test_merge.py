@@ -79,7 +79,7 @@ def test_several_adapters_are_combined_by_their_weights(tmp_path: Path) -> None:
     base = tmp_path / "base"
     save_checkpoint(base, tiny_model(), tiny_tokenizer())
     expected = {name: value.double() for name, value in load_file(base / "model.safetensors").items()}
-    weights = {"first": 0.75, "second": 0.5, "third": -1.0}
+    weights = {"first": 0.75, "second": 0.5, "other/first": -1.0}
     for seed, (folder, weight) in enumerate(weights.items()):
         names = ("q_proj", "up_proj") if folder == "first" else ("q_proj", "down_proj")
         adapter = add_adapter(load_model(base, "cpu"), LoRAConfig(r=4, lora_alpha=6, target_modules=names))
@@ -91,14 +91,14 @@ def test_several_adapters_are_combined_by_their_weights(tmp_path: Path) -> None:
         for target in adapter.targets:
             update = parts[f"{target}.lora_B.weight"] @ parts[f"{target}.lora_A.weight"] * 6 / 4
             expected[f"{target}.weight"] += weight * update.detach()
-    others = {str(tmp_path / name): weights[name] for name in ("second", "third")}
+    others = {str(tmp_path / name): weights[name] for name in ("second", "other/first")}
     inputs = {"model": base, "adapter": tmp_path / "first"}
     execute(merge, MergeConfig(weight=0.75, others=others), inputs, tmp_path / "merged")
     found = load_file(tmp_path / "merged" / "model.safetensors")
     for name, value in expected.items():
         torch.testing.assert_close(found[name].double(), value, rtol=0, atol=1e-5)
     card = (tmp_path / "merged" / "README.md").read_text("utf-8")
-    assert "0.75 · first + 0.5 · second + -1 · third" in card
+    assert "0.75 · first + 0.5 · second + -1 · first" in card
 
 
 def test_what_is_more_than_an_update_cannot_be_weighed(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from inkstone.checkpoint import load_checkpoint, save_checkpoint
 from inkstone.checkpoint.heads import with_head
-from inkstone.core.errors import ConfigError, InputError
+from inkstone.core.errors import CheckpointError, ConfigError, InputError
 from inkstone.core.stage import execute
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.evaluate.benchmark import benchmark
 from inkstone.evaluate.benchmark_config import BenchmarkConfig
+from inkstone.evaluate.benchmark_tasks.classify import Classify
 from inkstone.nn.heads import HeadConfig
 from inkstone.nn.models.base import Model
 from inkstone.tasks.classify import classify
@@ -156,7 +158,8 @@ def test_against_itself_nothing_differs(classifier: Path, classes: Path, tmp_pat
 
 def test_numbers(tokenizer: Tokenizer, tmp_path: Path) -> None:
     model = save(tmp_path / "model", headed(tokenizer, kind="sequence", labels=("stars",)), tokenizer)
-    rows = [{"text": text, "label": number / 2} for number, text in enumerate(TEXTS)]
+    # Whole numbers in a file are read as classes.
+    rows = [{"text": text, "label": number if number % 2 else number / 2} for number, text in enumerate(TEXTS)]
     data = write_rows(tmp_path / "data" / "train.jsonl", rows)
     write_rows(data / "test.jsonl", rows[2:])
     summary, report, _, lines = run({}, tmp_path / "out", model=model, data=data)
@@ -272,6 +275,16 @@ def test_conversations(decoder: Path, before: Path, tmp_path: Path) -> None:
     assert report["verdict_on_compare"] == expected
 
 
+def test_a_diverged_model_is_no_result(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = tiny_model(vocab_size=tokenizer.vocab_size)
+    with torch.no_grad():
+        model.lm_head.weight.fill_(torch.nan)
+    folder = save(tmp_path / "model", model, tokenizer)
+    data = write_rows(tmp_path / "data" / "test.jsonl", CHATS)
+    with pytest.raises(CheckpointError, match="not finite"):
+        run({}, tmp_path / "out", model=folder, data=data)
+
+
 def test_preferences(decoder: Path, before: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     rows = [
         {"prompt": "ink?", "chosen": "black", "rejected": "stone"},
@@ -321,8 +334,14 @@ def test_problems(decoder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings_are_one_clear_error(
-    config: dict[str, Any], cause: str, classifier: Path, classes: Path, tmp_path: Path
+    config: dict[str, Any],
+    cause: str,
+    classifier: Path,
+    classes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Classify, "predict", lambda *_: pytest.fail("the model runs before its settings are known"))
     with pytest.raises((ConfigError, InputError), match=cause):
         run(config, tmp_path / "out", model=classifier, data=classes)
 

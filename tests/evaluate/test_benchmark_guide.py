@@ -9,6 +9,7 @@ from inkstone.core import registry
 from inkstone.evaluate.benchmark_config import BenchmarkConfig
 from inkstone.evaluate.benchmark_tasks.choose import TASKS
 from tests.evaluate.test_seeds import folder
+from tests.guides import run_python
 
 
 def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,11 +18,7 @@ def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: p
     for seed in range(3):
         (tmp_path / f"runs/sentiment-{seed}").mkdir(parents=True)
         folder(tmp_path / f"runs/sentiment-{seed}/benchmark", 0.9 + seed / 100)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/benchmark.md").read_text("utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 3
+    names = run_python(root / "docs/guides/benchmark.md", 3)
     assert "0.9100 ± 0.0100" in str(names["page"])
     assert registry.lookup("metrics", "same_length")().score("墨", "a") == 1
 

@@ -7,18 +7,15 @@ import pytest
 
 from inkstone.checkpoint import save_checkpoint
 from inkstone.evaluate.stages import EvaluateConfig
+from tests.guides import run_python
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 
 def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "runs/quickstart/pretrain", tiny_model(), tiny_tokenizer())
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/evaluate.md").read_text("utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 3
-    assert len(names["nats"]) == 2  # type: ignore[arg-type]
+    names = run_python(root / "docs/guides/evaluate.md", 3)
+    assert len(names["nats"]) == 2
 
 
 def test_the_guide_lists_every_setting(root: Path) -> None:

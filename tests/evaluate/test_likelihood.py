@@ -7,7 +7,7 @@ import torch
 
 from inkstone.core.errors import ConfigError
 from inkstone.evaluate import likelihood
-from inkstone.evaluate.likelihood import score_documents, score_sequences
+from inkstone.evaluate.likelihood import perplexity_of, score_documents, score_sequences
 from inkstone.tokenizer import Tokenizer
 from tests.evaluate.conftest import Bigram, Mean
 
@@ -96,3 +96,8 @@ def test_without_bos_eos_begins_and_without_both_the_first_token_costs_the_most(
 def test_impossible_stride_is_refused(stride: int) -> None:
     with pytest.raises(ConfigError, match=f"stride {stride} is not between 1 and the context length 8"):
         score_sequences(Bigram(VOCAB), sequences(20), context_length=8, stride=stride)
+
+
+def test_the_perplexity_of_any_loss_is_a_number() -> None:
+    assert perplexity_of(math.log(7.0)) == pytest.approx(7.0)
+    assert np.isfinite(perplexity_of([0.0, 1e9])).all()

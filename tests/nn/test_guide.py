@@ -2,20 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from inkstone.nn.beam import BeamParams
+from tests.guides import run_python
 
 
 def test_the_python_of_the_guide_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names: dict[str, Any] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/transformer.md").read_text("utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 5
+    names = run_python(root / "docs/guides/transformer.md", 5)
     assert torch.allclose(names["ours"], names["by_hand"])
     assert names["looks"].argmax(-1).tolist() == [5, 4, 3, 2, 1, 0]
     assert names["found"][0][0].token_ids == [9, 5, 1, 4, 1, 3, names["END"]]

@@ -169,3 +169,5 @@ def test_what_a_stage_needs_must_be_given(models: Path, tmp_path: Path, capsys: 
     assert main([*command, "--teacher", str(models / "decoder"), "--examples", "0"]) == 0
     assert main([*command, "--set", "tempretaure=2", "--teacher", "x"]) == 2
     assert "did you mean 'temperature'?" in capsys.readouterr().err
+    assert main([*command[:-1], "finetune", "--teacher", "x"]) == 2
+    assert "the stage finetune takes no teacher" in capsys.readouterr().err

@@ -21,6 +21,14 @@ def test_steps_are_ordered_by_what_they_read(recipe: Path) -> None:
     assert paths == {"left": Path("runs/toy/gather"), "right": Path("runs/toy/change")}
 
 
+@pytest.mark.parametrize(("compare", "inputs"), [("null", {}), ("c", {"compare": Path("c")})])
+def test_an_optional_input_may_be_null(workplace: Path, compare: str, inputs: dict[str, Path]) -> None:
+    path = workplace / "measured.yaml"
+    path.write_text(f"name: x\nstages: {{exam: {{uses: benchmark, model: a, data: b, compare: {compare}}}}}")
+    (step,) = load_recipe(path).steps
+    assert step.input_paths(Path("runs")) == {"model": Path("a"), "data": Path("b")} | inputs
+
+
 def test_seed_is_given_to_stages_that_have_one(recipe: Path) -> None:
     gather, change, _ = load_recipe(recipe).steps
     assert isinstance(gather.config, GatherConfig)

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,6 +130,29 @@ class TestPlan:
         assert (plan.memory_bytes, plan.disk_bytes, plan.seconds) == (0, 0, 0.0)
         changed = plan_recipe(load("change.loud=true"), FOLDER)
         assert [step.state for step in changed.steps] == ["unchanged", "to run", "to run"]
+
+    def test_what_an_earlier_run_left_is_no_reason_to_fail(self) -> None:
+        def plan(config: object, inputs: Mapping[str, Path]) -> Mapping[str, Any]:
+            raise InputError("no such folder", where=inputs["texts"])
+
+        ran(load())
+        recipe = load("gather.repeat=2")
+        gather, change, both = recipe.steps
+        recipe = replace(recipe, steps=(gather, replace(change, stage=replace(change.stage, plan=plan)), both))
+        assert "no such folder" in plan_recipe(recipe, FOLDER).steps[1].notes["not planned"]
+
+    def test_settings_that_cannot_work_are_an_error(self) -> None:
+        def plan(config: object, inputs: Mapping[str, Path]) -> Mapping[str, Any]:
+            assert (inputs["texts"] / "texts.txt").is_file()
+            raise ConfigError("too deep")
+
+        ran(load())
+        recipe = load("change.loud=true")
+        gather, change, both = recipe.steps
+        with pytest.raises(ConfigError, match="too deep"):
+            plan_recipe(
+                replace(recipe, steps=(gather, replace(change, stage=replace(change.stage, plan=plan)), both)), FOLDER
+            )
 
     def test_too_large_for_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("inkstone.pipeline.plan.total_memory_bytes", lambda: 1_000_000)

@@ -60,8 +60,11 @@ def merge(config: MergeConfig, inputs: Mapping[str, Path], out: Path) -> Summary
     expected = _probe(model, layers)
     training = {"base model": inputs["model"].name, "merged adapter": inputs["adapter"].name}
     if folded:
-        weights = {inputs["adapter"].name: config.weight, **{Path(each).name: w for each, w in config.others.items()}}
-        training["merged adapter"] = " + ".join(f"{weight:g} · {name}" for name, weight in weights.items())
+        weights = [
+            (inputs["adapter"].name, config.weight),
+            *((Path(each).name, w) for each, w in config.others.items()),
+        ]
+        training["merged adapter"] = " + ".join(f"{weight:g} · {name}" for name, weight in weights)
     save_checkpoint(out, adapter.merge_and_unload(), tokenizer, dtype=dtype, training=training)
     _read_back(model, out)
     difference = _difference(_probe(model, layers), expected)

@@ -37,17 +37,18 @@ def benchmark(config: BenchmarkConfig, inputs: Mapping[str, Path], out: Path) ->
     subject = _load(inputs[MODEL], config)
     material = _material(config, subject, inputs["data"])
     task, examples = material.task, material.examples
+    # What can be wrong is tried before the models run, which may take hours.
+    metrics = _metrics(config, material, beside_another=COMPARE in inputs)
+    baselines, left_out = _baselines(config, material)
+    references = [task.reference(example) for example in examples]
+    predictions = {each.name: _predict_baseline(config, material, each) for each in baselines}
     notes: list[str] = []
     began = time.perf_counter()
-    predictions: dict[str, Sequence[Any]] = {MODEL: _predict(task, subject, examples, notes)}
+    predictions[MODEL] = _predict(task, subject, examples, notes)
     seconds = time.perf_counter() - began
     if COMPARE in inputs:
         predictions[COMPARE] = _predict(task, _load_other(task, inputs[COMPARE], config), examples, notes)
         predictions[MODEL] = task.beside(predictions[MODEL], predictions[COMPARE])
-    metrics = _metrics(config, material, beside_another=COMPARE in inputs)
-    baselines, left_out = _baselines(config, material)
-    predictions |= {each.name: _predict_baseline(config, material, each) for each in baselines}
-    references = [task.reference(example) for example in examples]
     measured = measure(metrics, references, predictions, num_resamples=config.num_bootstrap, seed=config.seed)
     facts = Facts(
         model=inputs[MODEL].name,

@@ -1,9 +1,10 @@
 """The report of the stage `benchmark` as a page to read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from inkstone.evaluate.benchmark_report import COMPARE, says
+from inkstone.evaluate.tables import estimate, number, table
 
 Json = Mapping[str, Any]
 
@@ -22,30 +23,6 @@ def benchmark_markdown(report: Json) -> str:
         _method(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; all columns but the first are aligned to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
-
-
-def number(value: float | None) -> str:
-    """Four digits, whatever the scale."""
-    if value is None:
-        return "–"
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
-
-
-def estimate(interval: Json) -> str:
-    """A value with its interval."""
-    if interval["low"] is None:
-        return number(interval["value"])
-    return f"{number(interval['value'])} ({number(interval['low'])} to {number(interval['high'])})"
 
 
 def _coverage(facts: Json) -> str:

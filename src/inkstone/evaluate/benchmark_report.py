@@ -1,4 +1,4 @@
-"""What the stage `benchmark` found: for programs, and as a page for people."""
+"""What the stage `benchmark` found, as JSON values; `benchmark_markdown` makes the page of them."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 _MAX_LOGITS = 1 << 25
 """Logits of one batch; 128 MiB in float32."""
+_LARGEST_EXPONENT = 700.0
+"""Of a loss whose exponential is still a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,26 @@ class _Window:
     begin: int
     end: int
     first_target: int
+
+
+def perplexity_of(loss: npt.ArrayLike) -> Floats:
+    """The exponential of a loss, elementwise; that of a diverged model is the largest number that can be written."""
+    return np.exp(np.minimum(np.asarray(loss, np.float64), _LARGEST_EXPONENT))
+
+
+def fitting_context(longest: int, wanted: int | None) -> int:
+    """Tokens that a model reads at once: `wanted`, or its own `longest`.
+
+    Raises:
+        ConfigError: more is wanted.
+    """
+    if wanted is not None and wanted > longest:
+        raise ConfigError(
+            f"the model reads {longest} tokens at once, not {wanted}",
+            where="context_length",
+            remedy=f"set context_length to {longest} or less, or leave it out",
+        )
+    return wanted or longest
 
 
 def score_documents(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inkstone.evaluate.tables import table
+
 Json = Mapping[str, Any]
 
 
@@ -13,8 +15,8 @@ def to_markdown(report: Json) -> str:
         _coverage(report),
         _comparison(report),
         _savings(report["baselines"]),
-        _table("Language", report["by_language"]),
-        _table("Source", report["by_source"]),
+        _parts("Language", report["by_language"]),
+        _parts("Source", report["by_source"]),
         "## How",
         _method(report),
         _baselines(report),
@@ -39,13 +41,11 @@ def _comparison(report: Json) -> str:
     primed = baselines["xz"]["primed"] <= baselines["xz"]["alone"]
     xz = f"xz -9e, after {_size(baselines['xz']['train_bytes'])} of training text" if primed else "xz -9e, by itself"
     rows = [
-        ["", "bits per byte", "95% interval", "loss (nats/token)", "perplexity"],
-        ["---", "---:", "---:", "---:", "---:"],
         [f"**{facts['model']}**", *_estimate(report["bits_per_byte"]), f"{loss:.4f}", f"{perplexity:.2f}"],
         [ngram, *_estimate(baselines["ngram_bits_per_byte"]), "", ""],
         [xz, f"{baselines['xz_bits_per_byte']:.4f}", "", "", ""],
     ]
-    return _lines(rows)
+    return table(["", "bits per byte", "95% interval", "loss (nats/token)", "perplexity"], rows)
 
 
 def _savings(baselines: Json) -> str:
@@ -53,17 +53,16 @@ def _savings(baselines: Json) -> str:
     return f"Bits per byte saved over the n-gram model: {ngram}; over xz: {xz}."
 
 
-def _table(title: str, rows: Sequence[Json]) -> str:
-    if len(rows) < 2:
+def _parts(title: str, parts: Sequence[Json]) -> str:
+    if len(parts) < 2:
         return ""
-    names = ["documents", "size", "bytes/token", "loss", "bits per byte", "95% interval", "n-gram"]
-    table = [[title, *names], ["---", *["---:"] * len(names)]]
-    for row in rows:
+    rows = []
+    for row in parts:
         amounts = [f"{row['documents']:,}", _size(row["bytes"]), f"{row['bytes'] / row['tokens']:.2f}"]
         ngram = f"{row['ngram_bits_per_byte']['value']:.4f}"
         loss = f"{row['loss']['value']:.4f}"
-        table.append([row["name"].replace("|", "/"), *amounts, loss, *_estimate(row["bits_per_byte"]), ngram])
-    return _lines(table)
+        rows.append([row["name"], *amounts, loss, *_estimate(row["bits_per_byte"]), ngram])
+    return table([title, "documents", "size", "bytes/token", "loss", "bits per byte", "95% interval", "n-gram"], rows)
 
 
 def _method(report: Json) -> str:
@@ -96,10 +95,6 @@ def _warnings(facts: Json) -> list[str]:
             "text is lost, so the model's bits per byte are lower than they should be."
         )
     return warnings
-
-
-def _lines(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _estimate(interval: Json) -> list[str]:

@@ -18,7 +18,8 @@ class Difference(Interval):
     """A metric of one system less that of another, on the same examples."""
 
     p_value: float | None
-    """Two-sided: how often the difference would be as large if the systems were equally good; None with one example.
+    """Two-sided: how often the difference would be as large if the systems were equally good; None with one example, or
+    where one of them has no value.
 
     From the bootstrap, shifted to a mean of 0 (Koehn 2004, "Statistical significance tests for machine translation
     evaluation"), as sacreBLEU computes it.
@@ -89,11 +90,12 @@ def measure(
 def difference(first: Measurement, second: Measurement) -> Difference:
     """`first` less `second`, measured in the same call of `measure`."""
     value = first.estimate.value - second.estimate.value
-    if not len(first.resampled):
-        return Difference(value, None, None, None)
     differences = first.resampled - second.resampled
+    differences = differences[~np.isnan(differences)]
+    if not len(differences) or np.isnan(value):
+        return Difference(value, None, None, None)
     low, high = _ends(value, differences)
-    shifted = np.abs(differences - np.nanmean(differences))
+    shifted = np.abs(differences - differences.mean())
     as_large = int((shifted >= abs(value) - 1e-12).sum())
     return Difference(value, low, high, (as_large + 1) / (len(differences) + 1))
 

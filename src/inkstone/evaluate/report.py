@@ -1,20 +1,18 @@
 """The evaluation report: every number with what it was measured on, as JSON values."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from math import exp
 from typing import Any
 
 import numpy as np
 
 from inkstone.core.records import Document
 from inkstone.evaluate.confidence import Interval
+from inkstone.evaluate.likelihood import perplexity_of
 from inkstone.evaluate.units import Units
 from inkstone.evaluate.xz import XzSizes
 
 MAX_SOURCES = 10
-_LARGEST_EXPONENT = 700.0
-"""Of a loss whose exponential is still a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def build_report(
         "bytes": int(units.bytes.sum()),
         "tokens": int(units.tokens.sum()),
         "loss": asdict(loss),
-        "perplexity": asdict(_map(loss, lambda nats: exp(min(nats, _LARGEST_EXPONENT)))),
+        "perplexity": asdict(_map(loss, lambda nats: float(perplexity_of(nats)))),
         "bits_per_byte": asdict(bits_per_byte),
         "loss_of_eos": float(np.mean(eos_nll)) if eos_nll else None,
         "bootstrap": {
@@ -70,7 +68,7 @@ def build_report(
     }
 
 
-def _map(interval: Interval, function: Any) -> Interval:
+def _map(interval: Interval, function: Callable[[float], float]) -> Interval:
     ends = (None if end is None else function(end) for end in (interval.low, interval.high))
     return Interval(function(interval.value), *ends)
 

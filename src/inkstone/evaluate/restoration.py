@@ -1,16 +1,17 @@
 """The loss of models that restore text instead of continuing it: on hidden tokens, or on spans that were cut out."""
 
-import math
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.core.errors import CheckpointError
 from inkstone.core.progress import progress, say
 from inkstone.data.packing import PackedSequences
 from inkstone.data.tokens import tokenize
 from inkstone.evaluate.confidence import bootstrap_ratio
+from inkstone.evaluate.likelihood import fitting_context, perplexity_of
 from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.nn.models.masked_lm import MaskedLM
 from inkstone.tokenizer import Tokenizer
@@ -45,6 +46,7 @@ def evaluate_restoration(
 
     Raises:
         CheckpointError: the model has no output layer, or its tokenizer nothing to hide tokens with.
+        ConfigError: `context_length` is more than the model reads.
         InputError: the texts are shorter than one sequence.
     """
     import torch
@@ -71,8 +73,8 @@ def evaluate_restoration(
     loss = bootstrap_ratio(losses, counts, seed=seed)
     return {
         "learning": config.architecture.learning,
-        "loss": {"value": loss.value, "low": loss.low, "high": loss.high},
-        "perplexity": math.exp(loss.value),
+        "loss": asdict(loss),
+        "perplexity": float(perplexity_of(loss.value)),
         "density": config.noise.density,
         "context_length": config.context_length,
         "sequences": len(losses),
@@ -90,14 +92,7 @@ def _settings(model: Model, tokenizer: Tokenizer, context_length: int | None, se
             f"a {model.config.model_type} model ({type(model).__name__}) without a language model's output layer",
             remedy="evaluate a decoder, a masked language model or an encoder–decoder",
         )
-    context = model.context
-    length = context_length or context
-    if length > context:
-        raise ConfigError(
-            f"the model reads {context} tokens at once, not {length}",
-            where="context_length",
-            remedy=f"set context_length to {context} or less, or leave it out",
-        )
+    length = fitting_context(model.context, context_length)
     arch: Arch = "bert" if isinstance(model, MaskedLM) else "t5"
     config = PretrainConfig(model=ShapeConfig(arch=arch), context_length=length, seed=seed)
     if equip(tokenizer, config) is not tokenizer:

@@ -8,7 +8,7 @@ from typing import Any
 from inkstone.core.errors import InputError
 from inkstone.core.files import read_json
 from inkstone.evaluate.benchmark import REPORT
-from inkstone.evaluate.benchmark_markdown import number, table
+from inkstone.evaluate.tables import number, table
 
 Json = dict[str, Any]
 _SAME = ("task", "data", "format", "split", "examples")

@@ -10,13 +10,13 @@ from pydantic import Field
 
 from inkstone.core.config import Config
 from inkstone.core.device import resolve_dtype, tune_allocator
-from inkstone.core.errors import CheckpointError, ConfigError, InputError
+from inkstone.core.errors import CheckpointError, InputError
 from inkstone.core.files import atomic_file, write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.records import Document
 from inkstone.core.stage import Summary, stage
 from inkstone.evaluate.held_out import EvaluationText, open_text
-from inkstone.evaluate.likelihood import DocumentScore, score_documents
+from inkstone.evaluate.likelihood import DocumentScore, fitting_context, score_documents
 from inkstone.evaluate.markdown import to_markdown
 from inkstone.evaluate.ngram import MAX_ORDER, ByteNgram
 from inkstone.evaluate.report import Facts, build_report
@@ -139,12 +139,9 @@ def _evaluate_restoration(
     write_json(out / "report.json", report)
     with atomic_file(out / "report.md", "w") as file:
         file.write(restoration_markdown(name, report))
-    loss = report["loss"]
     return {
         "learning": report["learning"],
-        "loss": loss["value"],
-        "loss_low": loss["value"] if loss["low"] is None else loss["low"],
-        "loss_high": loss["value"] if loss["high"] is None else loss["high"],
+        **_with_ends("loss", report["loss"]),
         "sequences": report["sequences"],
         "restored_tokens": report["restored_tokens"],
     }
@@ -173,14 +170,7 @@ def _choose(config: EvaluateConfig, corpus: EvaluationText, tokenizer: Tokenizer
 
 
 def _window(config: EvaluateConfig, model: Any) -> tuple[int, int]:
-    longest = int(model.context)
-    context_length = config.context_length or longest
-    if context_length > longest:
-        raise ConfigError(
-            f"the model reads {longest} tokens at once, not {context_length}",
-            where="context_length",
-            remedy=f"set context_length to {longest} or less, or leave it out",
-        )
+    context_length = fitting_context(model.context, config.context_length)
     return context_length, config.stride or max(1, context_length // 2)
 
 
@@ -221,15 +211,18 @@ def _training_text(config: EvaluateConfig, corpus: EvaluationText, max_bytes: in
 
 
 def _summary(report: Mapping[str, Any]) -> Summary:
-    bits = report["bits_per_byte"]
     return {
         "loss": report["loss"]["value"],
         "perplexity": report["perplexity"]["value"],
-        "bits_per_byte": bits["value"],
-        "bits_per_byte_low": bits["value"] if bits["low"] is None else bits["low"],
-        "bits_per_byte_high": bits["value"] if bits["high"] is None else bits["high"],
+        **_with_ends("bits_per_byte", report["bits_per_byte"]),
         "xz_bits_per_byte": report["baselines"]["xz_bits_per_byte"],
         "ngram_bits_per_byte": report["baselines"]["ngram_bits_per_byte"]["value"],
         "documents": report["documents"],
         "bytes": report["bytes"],
     }
+
+
+def _with_ends(name: str, interval: Mapping[str, Any]) -> dict[str, Any]:
+    """An estimate and the ends of its interval, which are the estimate itself where there is none."""
+    ends = {f"{name}_{end}": interval["value"] if interval[end] is None else interval[end] for end in ("low", "high")}
+    return {name: interval["value"], **ends}

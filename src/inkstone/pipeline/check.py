@@ -84,9 +84,13 @@ def _inputs(stage: Stage[Any], folders: Mapping[str, Path | None]) -> dict[str, 
     """The folders that are given.
 
     Raises:
-        ConfigError: one that the stage needs is not.
+        ConfigError: one that the stage needs is not, or one is that it does not take.
     """
     given = {name: folder for name, folder in folders.items() if folder is not None}
+    for name in given:
+        if name not in (*stage.inputs, *stage.optional_inputs):
+            cause = f"the stage {stage.name} takes no {name}"
+            raise ConfigError(cause, where="inkstone check", remedy=f"leave out --{name}")
     for name in stage.inputs:
         if name not in given:
             cause = f"the stage {stage.name} needs a {name}"

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import duration
 from inkstone.evaluate.benchmark import REPORT
-from inkstone.evaluate.benchmark_markdown import estimate, number
 from inkstone.evaluate.seeds import join_seeds, mean_and_sd, spread
+from inkstone.evaluate.tables import estimate, number
 from inkstone.pipeline.show import number as count
 from inkstone.pipeline.show import print_json, print_table, value_text
 from inkstone.pipeline.trained import Trained, find_trained, minutes

@@ -143,7 +143,7 @@ def _plan_step(step: Step, folder: Path, outlines: Path, state: str, available: 
     try:
         estimate = dict(step.stage.plan(step.config, step.input_paths(outlines)))
     except InkstoneError as error:
-        if all((folder / name).is_dir() for name in step.depends):
+        if all((outlines / name).is_symlink() for name in step.depends):  # finished, as they will be
             raise
         return StepPlan(step.name, state, notes={"not planned": str(error)})
     known = {key: estimate.pop(key) for key in _ESTIMATES if key in estimate}

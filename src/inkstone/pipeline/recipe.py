@@ -190,12 +190,13 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     stages = data.get("stages")
     target: Any = data
+    variables = found if isinstance(found := data.get("variables"), dict) else {}
     if parents:
         known = list(stages) if isinstance(stages, dict) else []
         if parents[0] not in known:
             raise ConfigError(f"no stage is called {parents[0]!r}", where=where, remedy=suggestion(parents[0], known))
         target = stages
-    elif last in (variables := data.get("variables") or {}):
+    elif last in variables:
         target = variables
     elif last not in ("name", "seed", "description"):
         others = ", ".join(["seed", "name", *variables])
@@ -233,8 +234,9 @@ def _parse_step(file: RecipeFile, name: str, path: Path) -> Step:
     for key in values:
         if key not in known:
             raise ConfigError(f"unknown key {key!r}", where=where, remedy=suggestion(key, known))
-    given = [*stage.inputs, *(key for key in stage.optional_inputs if values.get(key) is not None)]
-    inputs = {key: _parse_input(where, key, values.pop(key, None)) for key in given}
+    paths = {key: values.pop(key, None) for key in (*stage.inputs, *stage.optional_inputs)}
+    absent = {key for key in stage.optional_inputs if paths[key] is None}
+    inputs = {key: _parse_input(where, key, value) for key, value in paths.items() if key not in absent}
     _refuse_references(values, where)
     if file.seed is not None and "seed" in stage.config.model_fields:
         values.setdefault("seed", file.seed)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from inkstone.core.errors import InputError
 from inkstone.data.examples.records import Answer, LabeledSpans, LabeledText, Pair, Preference, Problem, Question, Span
 from inkstone.evaluate.baselines.answer_overlap import FirstSentence, SimilarSentence, SimilarWindow
 from inkstone.evaluate.baselines.dictionary import Dictionary
@@ -27,6 +28,10 @@ def test_the_same_for_all() -> None:
     assert MajorityClass().predict(tied, tied) == ["x", "x"]
     numbers = labeled(("a", 1.0), ("b", 2.0), ("c", 6.0))
     assert MeanNumber().predict(numbers, numbers[:1]) == [3.0]
+    whole = labeled(("a", "1"), ("b", "4"))  # as a file of whole numbers is read
+    assert MeanNumber().predict(whole, whole[:1]) == [2.5]
+    with pytest.raises(InputError, match="the label 'good' is no number"):
+        MeanNumber().predict(labeled(("a", "good")), whole)
     answers = [Problem(prompt="?", answer=each) for each in ("so #### 12", "thus\n#### 12", "\\boxed{7}", "3")]
     assert MajorityAnswer().predict(answers, answers[:2]) == ["12", "12"]
 

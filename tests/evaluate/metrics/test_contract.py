@@ -147,3 +147,11 @@ def test_a_difference_to_itself_is_nothing(name: str) -> None:
     assert (something.value > 0) == metric.higher_is_better
     assert something.low <= something.value <= something.high
     assert 0 < something.p_value <= 1
+
+
+def test_what_has_no_value_has_no_difference_either() -> None:
+    systems = {"empty": [Likelihood(0.0, 0)] * 3, "one": [Likelihood(2.0, 1)] * 3}
+    measured = measure([metric_named("loss")], [None] * 3, systems, num_resamples=100, seed=0)
+    found = difference(measured["empty"]["loss"], measured["one"]["loss"])
+    assert np.isnan(found.value)
+    assert (found.low, found.high, found.p_value) == (None, None, None)

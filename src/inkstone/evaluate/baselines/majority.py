@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from statistics import fmean
-from typing import ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
+from inkstone.core.errors import located
+from inkstone.data.examples.classes import number
 from inkstone.data.examples.records import LabeledText, Problem
 from inkstone.evaluate.metrics.base import Kind
 from inkstone.train.rl.numbers import answer_of
@@ -35,7 +37,7 @@ class MeanNumber:
 
     def predict(self, train: Sequence[LabeledText], test: Sequence[LabeledText]) -> Sequence[float]:
         """It, for each text."""
-        return [fmean(cast("float", example.label) for example in train)] * len(test)
+        return [fmean(number_of(example) for example in train)] * len(test)
 
 
 class MajorityAnswer:
@@ -55,6 +57,16 @@ class MajorityAnswer:
 def classes_of(example: LabeledText) -> str | tuple[str, ...]:
     """The class of a text, or all that apply."""
     return example.label if isinstance(example.label, tuple) else str(example.label)
+
+
+def number_of(example: LabeledText) -> float:
+    """The number of a text; whole numbers in a file are read as classes.
+
+    Raises:
+        InputError: its label is none.
+    """
+    with located(example.where):
+        return number(example.label)
 
 
 def most_frequent(values: Iterable[H]) -> H:

@@ -28,6 +28,12 @@ class Subject:
     tokenizer: Tokenizer
     config: BenchmarkConfig
 
+    @property
+    def context(self) -> int:
+        """Longest sequence that the model reads, in tokens."""
+        context: int = self.model.context  # type: ignore[assignment]
+        return context
+
 
 class BenchmarkTask(Generic[X]):
     """A job of a model, with what is wanted of it."""

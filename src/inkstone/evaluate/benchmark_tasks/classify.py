@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from inkstone.core.errors import InputError
 from inkstone.data.examples.records import LabeledText
-from inkstone.evaluate.baselines.majority import classes_of
+from inkstone.evaluate.baselines.majority import classes_of, number_of
 from inkstone.evaluate.benchmark_tasks.base import BenchmarkTask, Subject
 from inkstone.evaluate.metrics.base import Kind
 from inkstone.evaluate.metrics.classification import confusion
@@ -89,8 +89,5 @@ class Regress(_Label):
         return ("spearman", "pearson", "mae")
 
     def reference(self, example: LabeledText) -> float:
-        """The number; whole numbers in a file are read as classes."""
-        try:
-            return float(example.label)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise InputError(f"the label {example.label!r} is no number", where=example.where) from None
+        """Its number."""
+        return number_of(example)

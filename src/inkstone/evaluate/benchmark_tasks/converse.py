@@ -35,7 +35,7 @@ class Converse(BenchmarkTask[Chat | Completion]):
                 _check_length(sequence, subject, example.where)
                 sequences.append(sequence)
                 owners.append(number)
-        context: int = subject.model.context
+        context = subject.context
         warn_of_cut(sum(each.length > context for each in sequences), len(sequences), context)
         results = [Likelihood(0.0, 0)] * len(examples)
         cut = [cut_sequence(each, context) if each.length > context else each for each in sequences]
@@ -69,10 +69,9 @@ def _encode(subject: Subject, example: Chat | Completion) -> list[TokenSequence]
 
 
 def _check_length(sequence: TokenSequence, subject: Subject, where: str) -> None:
-    context: int = subject.model.context  # type: ignore[assignment]
-    if sequence.length > context and not subject.config.truncate:
+    if sequence.length > subject.context and not subject.config.truncate:
         raise InputError(
-            f"{sequence.length:,} tokens, and the model reads {context:,}",
+            f"{sequence.length:,} tokens, and the model reads {subject.context:,}",
             where=where,
             remedy="shorten it, or set truncate to measure the beginnings of such examples",
         )

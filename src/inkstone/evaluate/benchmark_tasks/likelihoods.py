@@ -1,9 +1,11 @@
 """How likely a decoder finds the learned tokens of many sequences."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 
+from inkstone.core.errors import CheckpointError
 from inkstone.core.progress import progress
 from inkstone.data.examples.encoded import TokenSequence
 from inkstone.data.layout import lay_out
@@ -16,7 +18,11 @@ from inkstone.train.objectives.log_probabilities import sequence_log_probabiliti
 
 @torch.inference_mode()
 def likelihoods(model: Decoder, sequences: Sequence[TokenSequence]) -> list[Likelihood]:
-    """Of each sequence, from the forward pass that training uses; each must fit into the model's context."""
+    """Of each sequence, from the forward pass that training uses; each must fit into the model's context.
+
+    Raises:
+        CheckpointError: one is not a finite number.
+    """
     results = [Likelihood(0.0, 0)] * len(sequences)
     split = by_length(most_tokens(model.device.type), packed=False)
     with progress("score sequences", total=len(sequences), unit="sequence") as bar:
@@ -26,4 +32,6 @@ def likelihoods(model: Decoder, sequences: Sequence[TokenSequence]) -> list[Like
             for number, sequence, value in zip(numbers, part, sums.tolist(), strict=True):
                 results[number] = Likelihood(-value, sequence.num_targets)
             bar.update(len(part))
+    if not all(isfinite(each.nats) for each in results):
+        raise CheckpointError("the model's likelihoods are not finite numbers", remedy="train it again; it diverged")
     return results

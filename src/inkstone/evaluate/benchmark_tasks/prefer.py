@@ -36,7 +36,7 @@ class Prefer(BenchmarkTask[Preference]):
             for example in examples
             for answer in (example.chosen, example.rejected)
         ]
-        context: int = subject.model.context  # type: ignore[assignment]
+        context = subject.context
         sequences = [_fitting(sequence, subject, where) for sequence, where in whole]
         warn_of_cut(sum(sequence.length > context for sequence, _ in whole), len(whole), context)
         if isinstance(subject.model, HeadedModel):
@@ -86,7 +86,7 @@ def _encode(subject: Subject, example: Preference, answer: Any) -> TokenSequence
 
 def _fitting(sequence: TokenSequence, subject: Subject, where: str) -> TokenSequence:
     """The sequence, without the beginning of its prompt where it is too long."""
-    context: int = subject.model.context  # type: ignore[assignment]
+    context = subject.context
     surplus = sequence.length - context
     fitting = cut_prompt(sequence, surplus) if surplus > 0 and subject.config.truncate else sequence
     if fitting.length > context:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from inkstone.evaluate.likelihood import perplexity_of
 from inkstone.evaluate.metrics.base import Additive, Kind, Statistics, Values, ratio
 
 
@@ -43,4 +44,4 @@ class Perplexity(Loss):
 
     def value(self, sums: Values) -> Values:
         """Sums (R, 2) → (R,)."""
-        return np.exp(super().value(sums))
+        return perplexity_of(super().value(sums))

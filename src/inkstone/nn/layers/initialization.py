@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from inkstone.nn.layers.embedding import sinusoids
 
+_SHARPNESS = 2.0
+"""Makes the softmax prefer near positions although words make up most of what a first layer reads."""
+
 
 @torch.no_grad()
 def init_normal(
@@ -72,7 +75,3 @@ def attend_to_neighbors(positions: Tensor, query: Tensor, key: Tensor, num_heads
         query[sines, half + columns] = _SHARPNESS * turn.sin()
         query[cosines, columns] = -_SHARPNESS * turn.sin()
         key[sines, columns] = key[cosines, half + columns] = 1.0
-
-
-_SHARPNESS = 2.0
-"""Makes the softmax prefer near positions although words make up most of what it reads."""
