@@ -17,6 +17,7 @@ from inkstone.core.stage import execute
 from inkstone.nn.architectures import ARCHITECTURES
 from inkstone.nn.kernels import llama_block
 from inkstone.nn.models.base import EncoderDecoder
+from inkstone.nn.rebuild import with_dropout
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.learning import build_model, equip
@@ -190,3 +191,33 @@ def test_an_epoch_of_a_mixture_has_the_examples_that_it_draws(tmp_path: Path) ->
     summary = run(job, tmp_path / "out")
     assert summary["examples"] == 16
     assert summary["steps"] == (8 * 2 + 8 * 0.5) / 4
+
+
+@pytest.mark.parametrize("arch", ["bert", "t5", "marian", "lstm"])
+def test_dropout_is_on_while_it_is_taught_only(arch: str, tokenizer: Tokenizer) -> None:
+    config = settings(arch)
+    model = build_model(config, equip(tokenizer, config))
+    changed = with_dropout(model, 0.4)
+    ids = torch.arange(12).reshape(2, 6)
+    given = {"decoder_input_ids": ids} if isinstance(model, EncoderDecoder) else {}
+    with torch.no_grad():
+        expected = model.eval()(ids, **given)
+        torch.testing.assert_close(changed.eval()(ids, **given), expected)
+        changed.train()
+        assert not torch.allclose(changed(ids, **given), changed(ids, **given))
+    names = {"bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"), "t5": ("dropout_rate",)}
+    assert all(getattr(changed.config, name) == 0.4 for name in names.get(arch, ("dropout",)))
+
+
+def test_dropout_reaches_a_model_with_a_head(tmp_path: Path) -> None:
+    job = job_of("classify", tmp_path, dropout=0.25)
+    run(job, tmp_path / "out")
+    model, _ = load_checkpoint(tmp_path / "out", "cpu", "float32")
+    dropouts = {name: module.p for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout)}
+    assert {value for name, value in dropouts.items() if name != "dropout"} == {0.25}
+    assert model.config.hidden_dropout_prob == 0.25  # type: ignore[attr-defined]
+
+
+def test_a_family_without_dropout_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a llama model has no dropout"):
+        run(job_of("chat", tmp_path, dropout=0.1), tmp_path / "out")

@@ -9,6 +9,7 @@ from inkstone.checkpoint import load_checkpoint
 from inkstone.core.device import resolve_device, resolve_dtype, seed_everything, tune_allocator
 from inkstone.core.stage import Summary
 from inkstone.data.examples.read import ExampleSet, read_examples
+from inkstone.nn.rebuild import with_dropout
 from inkstone.train.averaging import settle_weights
 from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import TeachConfig
@@ -81,6 +82,8 @@ def open_lesson(
         InkstoneError: one of them cannot be.
     """
     model, tokenizer = load_checkpoint(inputs["model"], config.device, "float32")
+    if config.dropout is not None:
+        model = with_dropout(model, config.dropout)
     data = read_examples(inputs["data"], config.examples, method.formats)
     settings = _settings(method, config, max(1, len(data.splits.get("train", ()))))
     return Lesson(model.train(), tokenizer, config, settings, inputs, out), data

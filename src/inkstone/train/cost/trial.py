@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from inkstone.checkpoint.load import DEPTH_KEYS
-from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Model
+from inkstone.nn.rebuild import model_like
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import LoopConfig
 from inkstone.train.cost.counts import FLOAT_BYTES
@@ -130,12 +130,7 @@ def shallow(model: Model, num_blocks: int) -> Model:
         value = getattr(config, name)
         if isinstance(value, tuple) and len(value) in depths.values():
             changes[name] = value[:num_blocks]
-    smaller = config.model_copy(update=changes)
-    build: Any = type(model)
-    if isinstance(model, HeadedModel):
-        result: Model = build(smaller, model.head_config, model.layout, model.layout.backbone(smaller))
-    else:
-        result = build(smaller)
+    result = model_like(model, config.model_copy(update=changes))
     result.init_weights()
     return result
 

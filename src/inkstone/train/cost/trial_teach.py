@@ -18,6 +18,7 @@ from inkstone.data.examples.records import Example
 from inkstone.data.tokenizer_outline import is_assumed, mark_assumed
 from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Decoder, Model
+from inkstone.nn.rebuild import with_dropout
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import FreezeConfig, TeachConfig
@@ -176,6 +177,8 @@ class TeachTrial(Trial):
         return config.model_copy(update={"lora": None, "quantize_base": None})
 
     def _lesson(self, model: Model, config: TeachConfig, out: Path) -> Lesson:
+        if config.dropout is not None:
+            model = with_dropout(model, config.dropout)
         lesson = Lesson(model.train(), Tokenizer.load(self.folder), config, self.settings_of(config), self.inputs, out)
         with torch.device(model.device):
             lesson.model = self.method.prepare(lesson, self.rows)
