@@ -118,10 +118,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print_error(str(error))
         return error.exit_code
     except CycloptsError as error:
-        if isinstance(error.__cause__, ValidationError):
-            print_error(str(explained(error.__cause__, where=f"inkstone {arguments[0]}")))
-            return 2
-        print_error(f"{error}\n  remedy: see inkstone {arguments[0]} --help")
+        command = f"inkstone {arguments[0]}"
+        cause = error.__cause__
+        known = explained(cause, where=command) if isinstance(cause, ValidationError) else error
+        print_error(f"{known}\n  remedy: see {command} --help")
         return 2
     return result if isinstance(result, int) else 0
 

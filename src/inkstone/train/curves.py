@@ -97,7 +97,7 @@ def panel_grid(count: int) -> "tuple[Figure, list[Axes]]":
         cell.grid(alpha=0.25)
         cell.spines[["top", "right"]].set_visible(False)
         cell.tick_params(labelsize=8)
-        cell.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        cell.yaxis.set_major_formatter(lambda value, _: f"{value:.8g}")
     return figure, cells[:count]
 
 
