@@ -20,6 +20,7 @@ from inkstone.evaluate.baselines.base import Baseline, baseline_named
 from inkstone.evaluate.benchmark_config import BenchmarkConfig
 from inkstone.evaluate.benchmark_markdown import benchmark_markdown
 from inkstone.evaluate.benchmark_report import COMPARE, MODEL, Facts, build_report, summarize
+from inkstone.evaluate.cost import plan_benchmark
 from inkstone.evaluate.measure import Measurements, measure
 from inkstone.evaluate.metrics.base import Metric, metric_named
 
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
 REPORT, PAGE, PREDICTIONS = "benchmark.json", "benchmark.md", "predictions.jsonl"
 
 
-@stage("benchmark", inputs=("model", "data"), optional_inputs=("compare",))
+@stage("benchmark", inputs=("model", "data"), optional_inputs=("compare",), plan=plan_benchmark)
 def benchmark(config: BenchmarkConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """What a model was taught, measured on held-out examples, with intervals, beside baselines and another model."""
     tune_allocator()
     seed_everything(config.seed)
-    subject = _load(inputs[MODEL], config)
-    material = _material(config, subject, inputs["data"])
+    subject, material = open_material(config, inputs)
     task, examples = material.task, material.examples
     # What can be wrong is tried before the models run, which may take hours.
     metrics = _metrics(config, material, beside_another=COMPARE in inputs)
@@ -78,7 +78,7 @@ def benchmark(config: BenchmarkConfig, inputs: Mapping[str, Path], out: Path) ->
 
 
 @dataclass(frozen=True)
-class _Material:
+class Material:
     """What is measured on, and what baselines may learn from."""
 
     task: "BenchmarkTask[Any]"
@@ -87,6 +87,16 @@ class _Material:
     examples: Sequence[Example]
     of_examples: int
     train: Sequence[Example]
+
+
+def open_material(config: BenchmarkConfig, inputs: Mapping[str, Path]) -> "tuple[Subject, Material]":
+    """Load the model and read the examples.
+
+    Raises:
+        InkstoneError: one of them cannot be, or they are not for each other.
+    """
+    subject = _load(inputs[MODEL], config)
+    return subject, _material(config, subject, inputs["data"])
 
 
 def _load(folder: Path, config: BenchmarkConfig) -> "Subject":
@@ -112,14 +122,14 @@ def _load_other(task: "BenchmarkTask[Any]", folder: Path, config: BenchmarkConfi
     return subject
 
 
-def _material(config: BenchmarkConfig, subject: "Subject", path: Path) -> _Material:
+def _material(config: BenchmarkConfig, subject: "Subject", path: Path) -> Material:
     from inkstone.evaluate.benchmark_tasks import choose_task, tasks_of
 
     tasks = tasks_of(subject.model, config.task)
     data = _read(config, path, [name for task in tasks for name in task.formats])
     split, whole = _held_out(config, data, path)
     train = [] if split == "all" else data.splits.get("train", [])
-    return _Material(choose_task(tasks, data.format), data.format, split, _sample(config, whole), len(whole), train)
+    return Material(choose_task(tasks, data.format), data.format, split, _sample(config, whole), len(whole), train)
 
 
 def _read(config: BenchmarkConfig, path: Path, formats: Sequence[str]) -> ExampleSet:
@@ -164,7 +174,7 @@ def _sample(config: BenchmarkConfig, examples: Sequence[Example]) -> list[Exampl
     return [examples[number] for number in sorted(taken)]
 
 
-def _metrics(config: BenchmarkConfig, material: _Material, *, beside_another: bool) -> list[Metric]:
+def _metrics(config: BenchmarkConfig, material: Material, *, beside_another: bool) -> list[Metric]:
     """The main one first.
 
     Raises:
@@ -180,7 +190,7 @@ def _metrics(config: BenchmarkConfig, material: _Material, *, beside_another: bo
     return metrics
 
 
-def _baselines(config: BenchmarkConfig, material: _Material) -> tuple[list[Baseline[Any]], dict[str, str]]:
+def _baselines(config: BenchmarkConfig, material: Material) -> tuple[list[Baseline[Any]], dict[str, str]]:
     """Those that can be computed, and why the others cannot."""
     baselines = [baseline_named(name) for name in _chosen(config.baselines, material.task.baselines)]
     _check_kinds(baselines, material.task, "baselines")
@@ -221,7 +231,7 @@ def _predict(
     return predictions
 
 
-def _predict_baseline(config: BenchmarkConfig, material: _Material, baseline: Baseline[Any]) -> Sequence[Any]:
+def _predict_baseline(config: BenchmarkConfig, material: Material, baseline: Baseline[Any]) -> Sequence[Any]:
     say(f"baseline: {baseline.title}")
     predictions = baseline.predict(material.train, material.examples)
     return material.task.of_baseline(config, material.examples, predictions)

@@ -15,6 +15,7 @@ from inkstone.core.files import atomic_file, write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.records import Document
 from inkstone.core.stage import Summary, stage
+from inkstone.evaluate.cost import plan_evaluate
 from inkstone.evaluate.held_out import EvaluationText, open_text
 from inkstone.evaluate.likelihood import DocumentScore, fitting_context, score_documents
 from inkstone.evaluate.markdown import to_markdown
@@ -73,7 +74,7 @@ class _Text:
         return [document.text.encode() for document in self.documents]
 
 
-@stage("evaluate", inputs=("model", "corpus"))
+@stage("evaluate", inputs=("model", "corpus"), plan=plan_evaluate)
 def evaluate(config: EvaluateConfig, inputs: Mapping[str, Path], out: Path) -> Summary:
     """Loss, perplexity and bits per byte with intervals, beside xz and an n-gram model on the same bytes."""
     from inkstone.checkpoint import load_checkpoint

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from inkstone.core.apart import ApartError
 from inkstone.train.cost.fit import settings_that_fit
 from inkstone.train.cost.forecast import Forecast
-from inkstone.train.cost.rehearsal import Drawn, Measured, RehearsalError, Timed, rehearse
+from inkstone.train.cost.rehearsal import Drawn, Measured, Timed, rehearse
 from inkstone.train.cost.trial_teach import TeachTrial
 from tests.train.cost.test_counting import forecast_of
 from tests.train.taught import job_of, make_data, make_model
@@ -106,5 +107,5 @@ def test_why_nothing_could_be_measured(tmp_path: Path) -> None:
     data = make_data("chat", tmp_path)
     (data / "train.jsonl").write_text(json.dumps({"messages": []}) + "\n")
     inputs = {"model": make_model("decoder", tmp_path), "data": data}
-    with pytest.raises(RehearsalError, match="there are no training examples"):
+    with pytest.raises(ApartError, match="there are no training examples"):
         rehearse("finetune", {"method": "chat"}, inputs, 0.1)

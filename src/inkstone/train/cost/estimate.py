@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from inkstone.core.apart import ApartError
 from inkstone.core.device import free_memory_bytes
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.cost.fit import settings_that_fit
 from inkstone.train.cost.forecast import Forecast
-from inkstone.train.cost.rehearsal import RehearsalError, rehearse
+from inkstone.train.cost.rehearsal import rehearse
 from inkstone.train.cost.trial_teach import TeachTrial
 from inkstone.train.cost.trials import trial_of
 
@@ -52,7 +53,7 @@ def measured_if_it_fits(stage: str, forecast: Forecast, inputs: Mapping[str, Pat
     values = forecast.config.model_dump(mode="json", exclude_defaults=True)
     try:
         return forecast.with_measured(rehearse(stage, values, inputs, SECONDS)), None
-    except RehearsalError as error:
+    except ApartError as error:
         return forecast, str(error)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -10,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from inkstone.core.apart import run_apart
 
 _TIMED_AT_LEAST = 2
 _MOST_TIMED = 24
@@ -57,10 +58,6 @@ class Measured:
     drawn: list[Drawn] = field(default_factory=list)
 
 
-class RehearsalError(Exception):
-    """Nothing could be measured; says why."""
-
-
 def rehearse(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], seconds: float) -> Measured:
     """Measure a stage in a process of its own.
 
@@ -71,16 +68,10 @@ def rehearse(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Path], 
         seconds: to spend on micro-batches, about; a few are measured in any case.
 
     Raises:
-        RehearsalError: the process ended with an error.
+        ApartError: the process ended with an error.
     """
     job = {"stage": stage, "config": config, "inputs": {k: str(v) for k, v in inputs.items()}, "seconds": seconds}
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "KINETO_LOG_LEVEL": "99"}
-    command = [sys.executable, "-m", "inkstone.train.cost.rehearsal"]
-    done = subprocess.run(command, input=json.dumps(job), env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        causes = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")]
-        raise RehearsalError(causes[-1] if causes else f"the process was ended by signal {-done.returncode}")
-    values = json.loads(done.stdout.strip().rpartition("\n")[2])
+    values = run_apart("inkstone.train.cost.rehearsal", job)
     values["micro_batches"] = [Timed(*each) for each in values["micro_batches"]]
     values["drawn"] = [Drawn(*each) for each in values["drawn"]]
     return Measured(**values)
