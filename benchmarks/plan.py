@@ -18,14 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import interleave
+from finetune_examples import LENGTHS
 
-LENGTHS = (
-    (42, 5), (38, 15), (38, 17), (46, 11), (53, 6), (48, 13), (38, 25), (55, 10),
-    (39, 29), (56, 15), (43, 30), (63, 13), (57, 23), (35, 48), (41, 48), (69, 24),
-    (40, 58), (72, 32), (46, 62), (41, 71), (46, 72), (61, 62), (43, 84), (38, 96),
-    (98, 43), (44, 104), (47, 109), (42, 122), (41, 135), (40, 150), (47, 172), (57, 241),
-)  # fmt: skip
-"""Tokens of prompt and answer of 32 rows of Alpaca (English): every 1/32 of the rows in the order of their length."""
 EXAMPLES = 2000
 VOCABULARY = 8192
 
