@@ -18,6 +18,14 @@ def test_the_example_of_the_paper() -> None:
     assert text.labels.tolist() == [X, 2, 3, Y, 8, Z, END]
 
 
+def test_the_whole_text_is_written_back() -> None:
+    """Lewis et al. 2019, section 2.2: the input has spans cut out, the decoder writes the original."""
+    is_noise = np.isin(np.arange(10), (2, 3, 8))
+    text = SpanCorruption([X, Y, Z], END, whole_text=True).cut(np.arange(10), is_noise)
+    assert text.input_ids.tolist() == [0, 1, X, 4, 5, 6, 7, Y, 9, END]
+    assert text.labels.tolist() == [*range(10), END]
+
+
 @pytest.mark.parametrize(
     ("length", "density", "mean", "expected"),
     [

@@ -293,6 +293,25 @@ def test_the_decoder_writes_the_labels_after_its_start_token(
     torch.testing.assert_close(loop.objective.loss(loop.model, batch)[0], expected)
 
 
+@pytest.mark.parametrize("arch", ["t5", "marian"])
+def test_the_whole_text_can_be_written_back(
+    arch: str, corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    changed = settings(arch)
+    whole = changed.model_copy(update={"noise": changed.noise.model_copy(update={"restore": "text"})})
+    loop = loop_of(whole, corpus_folder, tokenizer, tmp_path)
+    batch = loop.objective.collate(loop.examples.batch(0, 3))
+    # 31 tokens and the end: as many as the model has positions. In the input 5 of these are cut out, in 2 spans.
+    assert batch["labels"].shape == (3, 32)
+    assert (batch["labels"][:, -1] == tokenizer.eos_id).all()
+    assert batch["input_ids"].shape == (3, 26 + 2 + 1)
+    for source, target in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+        kept = [token for token in source if token < tokenizer.vocab_size - 3]
+        rest = iter(target)
+        assert all(token in rest for token in kept), "the input is the text with parts left out"
+    assert float(loop.objective.loss(loop.model, batch)[0].detach()) > 0
+
+
 def test_experts_pay_for_being_unequally_busy_in_training_only(
     corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:

@@ -15,11 +15,14 @@ class CorruptedText(NamedTuple):
     input_ids: NDArray[np.int64]
     """(S,), a sentinel in place of every span that was cut out, then the end token."""
     labels: NDArray[np.int64]
-    """(T,), every sentinel followed by its span, then the end token."""
+    """(T,), every sentinel followed by its span, or the whole text; then the end token."""
 
 
 class SpanCorruption:
     """Cuts random spans out of a sequence (Raffel et al. 2019, arXiv:1910.10683, section 3.1.4).
+
+    What is to be written back are the spans, or the whole text (Lewis et al. 2019, arXiv:1910.13461, section 2.2), from
+    which a decoder learns to copy.
 
     Of a sequence of N tokens, `density · N` are cut out in spans of `mean_span_length` on average. How many tokens
     and spans depends on N alone, so all sequences of one length give batches of one shape.
@@ -29,6 +32,7 @@ class SpanCorruption:
         eos_id: ends input and labels; None where the tokenizer has no such token.
         density: share of the tokens to cut out.
         mean_span_length: in tokens.
+        whole_text: write the whole text back.
     """
 
     def __init__(
@@ -37,18 +41,22 @@ class SpanCorruption:
         eos_id: int | None,
         density: float = 0.15,
         mean_span_length: float = 3.0,
+        *,
+        whole_text: bool = False,
     ) -> None:
         self._sentinels = np.asarray(sentinel_ids, dtype=np.int64)
         self._end = np.asarray([] if eos_id is None else [eos_id], dtype=np.int64)
         self._density, self._mean_span_length = density, mean_span_length
+        self._whole_text = whole_text
 
     def corrupt(self, input_ids: NDArray[np.int64], random: np.random.Generator) -> CorruptedText:
         """Cut spans out of one sequence (N,)."""
         return self.cut(input_ids, self.random_spans(len(input_ids), random))
 
     def cut(self, input_ids: NDArray[np.int64], is_noise: NDArray[np.bool_]) -> CorruptedText:
-        """Cut out the runs of `is_noise`, (N,), of a sequence (N,); input and labels mirror each other."""
-        source, target = self._with_sentinels(input_ids, is_noise), self._with_sentinels(input_ids, ~is_noise)
+        """Cut out the runs of `is_noise`, (N,), of a sequence (N,); spans as labels mirror the input."""
+        source = self._with_sentinels(input_ids, is_noise)
+        target = input_ids if self._whole_text else self._with_sentinels(input_ids, ~is_noise)
         return CorruptedText(np.concatenate((source, self._end)), np.concatenate((target, self._end)))
 
     def random_spans(self, length: int, random: np.random.Generator) -> NDArray[np.bool_]:

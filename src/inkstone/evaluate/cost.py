@@ -18,7 +18,10 @@ _EXAMPLES = (16, 64)
 _TOKENS = (5_000, 20_000)
 _BYTES_PER_TOKEN = 3
 """About; it counts only where there is less text than `max_tokens`."""
-_NO_BASELINES: dict[str, dict[str, Any]] = {"evaluate": {"ngram_train_bytes": 0, "xz_train_bytes": 0}, "benchmark": {"baselines": ["none"]}}
+_NO_BASELINES: Mapping[str, Mapping[str, Any]] = {
+    "evaluate": {"ngram_train_bytes": 0, "xz_train_bytes": 0},
+    "benchmark": {"baselines": ["none"]},
+}
 """Those that learn do so once, however much there is to measure on."""
 
 

@@ -53,6 +53,8 @@ class NoiseConfig(Config):
     """Share of the tokens."""
     mean_span_length: float = Field(default=3.0, ge=1)
     """Tokens of a span on average (t5 and marian)."""
+    restore: Literal["spans", "text"] = "spans"
+    """What t5 and marian write: the spans, or the whole text, which takes longer and teaches them to copy."""
     whole_words: bool = False
     """Hide words and Chinese characters with all their tokens (bert)."""
 

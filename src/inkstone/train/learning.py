@@ -46,8 +46,12 @@ def learning_of(config: PretrainConfig, tokenizer: Tokenizer) -> Learning:
         )
     if learning == "corrupted_spans":
         sentinel_ids = [tokenizer.special_tokens[name] for name in _sentinels(config)]
-        corruption = SpanCorruption(sentinel_ids, tokenizer.eos_id, noise.density, noise.mean_span_length)
-        return Learning(Denoising(), length, lambda sequences: CorruptedTexts(sequences, corruption, seed))
+        whole = noise.restore == "text"
+        corruption = SpanCorruption(
+            sentinel_ids, tokenizer.eos_id, noise.density, noise.mean_span_length, whole_text=whole
+        )
+        # The whole text needs room for its end token.
+        return Learning(Denoising(), length - whole, lambda sequences: CorruptedTexts(sequences, corruption, seed))
     sizes = config.shape(tokenizer.vocab_size).model_dump(include={"num_experts_per_tok", "router_aux_loss_coef"})
     return Learning(PretrainExperts(**sizes) if sizes else Pretrain(), length, lambda sequences: sequences)
 

@@ -151,7 +151,13 @@ def _hide(lesson: Lesson) -> Hide[Any]:
                 "the tokenizer has no mask token", where="model", remedy="use a model of `pretrain` or `initialize`"
             )
         return Masker(tokenizer, noise.density, whole_words=noise.whole_words).mask
-    corruption = SpanCorruption(_sentinels(tokenizer), tokenizer.eos_id, noise.density, noise.mean_span_length)
+    corruption = SpanCorruption(
+        _sentinels(tokenizer),
+        tokenizer.eos_id,
+        noise.density,
+        noise.mean_span_length,
+        whole_text=noise.restore == "text",
+    )
     return lambda ids, random: SourceTarget(*corruption.corrupt(ids, random))
 
 
