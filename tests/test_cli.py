@@ -130,6 +130,12 @@ def test_stage_commands_are_only_those_of_stages() -> None:
         ("change --texts . --out o --how sideways", "sideways"),
         ("change --texts . --out o --times many", "many"),
         ("change --out o", "texts"),
+        ("finetune --model . --data . --out o --mixture many", "'many' is no mapping; write one as {name: value}"),
+        ('finetune --model none --data . --out o --mixture {"chat":2}', "none: no such file or folder"),
+        (
+            "finetune --model none --data . --out o --examples.columns many",
+            "columns: input should be a valid dictionary",
+        ),
         ("gather --paths none.txt --out o", "none.txt: no such file"),
         ("gather --paths a.txt --out a.txt", "a.txt: is a file"),
         ("gather --paths a.txt --out .", "no stage wrote it"),

@@ -1,5 +1,7 @@
 """Configurations: frozen, checked, and helpful about what is wrong."""
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +85,26 @@ def test_a_group_given_in_part_keeps_the_rest_of_the_fields_default() -> None:
     assert parse_config(Lesson, {"method": Method(rate=1)}, where="run").method.name == "muon"
     with pytest.raises(ConfigError, match=r"method\.rat: unknown key"):
         parse_config(Lesson, {"method": {"rat": 1}}, where="run")
+
+
+class Columns(Config):
+    columns: Mapping[str, str | int] = Field(default_factory=dict)
+
+
+class Reading(Config):
+    rows: Columns = Columns()
+    note: str = ""
+
+
+@pytest.mark.parametrize("text", ["{source: en, target: 1}", '{"source": "en", "target": 1}'])
+def test_a_mapping_may_be_given_as_text(text: str) -> None:
+    wanted = {"source": "en", "target": 1}
+    assert parse_config(Reading, {"rows": {"columns": text}}, where="flags").rows.columns == wanted
+    assert parse_config(Columns, {"columns": text}, where="flags").columns == wanted
+    assert parse_config(Reading, {"note": text}, where="flags").note == text
+
+
+@pytest.mark.parametrize("text", ["source", "[source]", "{source: en", ""])
+def test_text_that_is_no_mapping(text: str) -> None:
+    with pytest.raises(ConfigError, match="columns: input should be a valid dictionary"):
+        parse_config(Columns, {"columns": text}, where="flags")

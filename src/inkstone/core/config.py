@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -22,6 +22,17 @@ class Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _read_mappings(cls, data: Any) -> Any:
+        """Read mappings that are given as text, as on a command line: `{source: en, target: zh}`, in YAML or JSON."""
+        if not isinstance(data, dict):
+            return data
+        return {
+            name: read_mapping(value) if isinstance(value, str) and _is_mapping(cls, name) else value
+            for name, value in data.items()
+        }
+
+    @model_validator(mode="before")
+    @classmethod
     def _complete_groups(cls, data: Any) -> Any:
         """Take the keys that a group of settings leaves out from the field's default, not from the group's class."""
         if not isinstance(data, dict):
@@ -34,6 +45,22 @@ class Config(BaseModel):
             for name, default in defaults.items()
             if isinstance(data.get(name), dict)
         }
+
+
+def _is_mapping(cls: type[BaseModel], name: str) -> bool:
+    field = cls.model_fields.get(name)
+    return field is not None and get_origin(field.annotation) is Mapping
+
+
+def read_mapping(text: str) -> Any:
+    """The mapping that `text` is in YAML or JSON; `text` itself where it is none."""
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, dict) else text
 
 
 C = TypeVar("C", bound=Config)

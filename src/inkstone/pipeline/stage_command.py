@@ -1,14 +1,14 @@
 """One command per stage, made from the stage itself: inputs and settings become flags with their documentation."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from pydantic.fields import FieldInfo
 
-from inkstone.core.config import parse_config
+from inkstone.core.config import parse_config, read_mapping
 from inkstone.core.registry import lookup, names
 from inkstone.core.stage import Stage, execute
 from inkstone.pipeline.runner import StepResult, print_results
@@ -65,13 +65,27 @@ def _setting(name: str, field: FieldInfo) -> inspect.Parameter:
     return _flag(name, field.annotation, field.description or "", "Settings", default=default)
 
 
+def _mapping(_: Any, tokens: Sequence[Token]) -> dict[str, Any]:
+    value = read_mapping(tokens[0].value)
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} is no mapping; write one as {{name: value}}")
+    return value
+
+
 def _flag(
     name: str, annotation: Any, documentation: str, group: str, default: Any = inspect.Parameter.empty
 ) -> inspect.Parameter:
     flag = "--" + name.replace("_", "-")
     is_list = get_origin(annotation) in (list, tuple)
     negative = "" if name == "json" else None
-    parameter = Parameter(name=flag, help=documentation, group=group, negative=negative, consume_multiple=is_list)
+    parameter = Parameter(
+        name=flag,
+        help=documentation,
+        group=group,
+        negative=negative,
+        consume_multiple=is_list,
+        **({"converter": _mapping, "accepts_keys": False, "n_tokens": 1} if get_origin(annotation) is Mapping else {}),
+    )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, parameter]
     )
