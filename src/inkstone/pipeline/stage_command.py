@@ -76,7 +76,7 @@ def _flag(
     name: str, annotation: Any, documentation: str, group: str, default: Any = inspect.Parameter.empty
 ) -> inspect.Parameter:
     flag = "--" + name.replace("_", "-")
-    is_list = get_origin(annotation) in (list, tuple)
+    is_list, is_mapping = get_origin(annotation) in (list, tuple), get_origin(annotation) is Mapping
     negative = "" if name == "json" else None
     parameter = Parameter(
         name=flag,
@@ -84,7 +84,9 @@ def _flag(
         group=group,
         negative=negative,
         consume_multiple=is_list,
-        **({"converter": _mapping, "accepts_keys": False, "n_tokens": 1} if get_origin(annotation) is Mapping else {}),
+        converter=_mapping if is_mapping else None,
+        accepts_keys=False if is_mapping else None,
+        n_tokens=1 if is_mapping else None,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, parameter]
