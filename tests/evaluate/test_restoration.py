@@ -59,6 +59,23 @@ def test_a_model_that_knows_nothing_costs_the_logarithm_of_the_vocabulary(
     assert "hidden tokens" in page or "cut out" in page
 
 
+@pytest.mark.parametrize(
+    ("arch", "noise", "restored", "page_says"),
+    [
+        ("bert", {"density": 0.5}, 32, "50% of each hidden"),
+        ("marian", {"restore": "text"}, 64, "texts that spans were cut out of"),
+    ],
+)
+def test_it_is_measured_as_it_was_trained(
+    arch: str, noise: dict[str, Any], restored: int, page_says: str, corpus: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    model, tokenizer = made(arch, tokenizer)
+    save_checkpoint(tmp_path / "model", model, tokenizer)
+    summary, _, page = run(tmp_path / "model", corpus, noise=noise)
+    assert summary["restored_tokens"] == restored * summary["sequences"]
+    assert page_says in page
+
+
 def test_the_loss_is_that_of_the_tokens_which_the_seed_hides(
     corpus: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:

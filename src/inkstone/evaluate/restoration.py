@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from inkstone.core.errors import CheckpointError
 from inkstone.core.progress import progress, say
+from inkstone.data.noise import NoiseConfig
 from inkstone.data.packing import PackedSequences
 from inkstone.data.tokens import tokenize
 from inkstone.evaluate.confidence import bootstrap_ratio
@@ -28,19 +29,21 @@ def evaluate_restoration(
     texts: Sequence[str],
     *,
     context_length: int | None,
+    noise: NoiseConfig,
     autocast: "torch.dtype | None",
     seed: int,
 ) -> dict[str, Any]:
     """The mean loss of a masked language model on hidden tokens, of an encoder–decoder on spans that were cut out.
 
-    What is hidden is a matter of the seed; shares and lengths are those of `pretrain` by default. Such a model says
-    nothing about the probability of a whole text, so there are no bits per byte.
+    What is hidden is a matter of `noise` and the seed. Such a model says nothing about the probability of a whole text,
+    so there are no bits per byte.
 
     Args:
         model: with an output layer.
         tokenizer: the model's own, with its mask token or sentinels.
         texts: documents, packed into sequences one after the other.
         context_length: tokens of a sequence; the model's own when None.
+        noise: what is hidden, and what is to be written back.
         autocast: dtype to multiply in, where it is not the weights' own.
         seed: of what is hidden and of the bootstrap.
 
@@ -53,7 +56,7 @@ def evaluate_restoration(
 
     from inkstone.train.learning import learning_of
 
-    config = _settings(model, tokenizer, context_length, seed)
+    config = _settings(model, tokenizer, context_length, noise, seed)
     learning = learning_of(config, tokenizer)
     losses, counts = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -75,14 +78,17 @@ def evaluate_restoration(
         "learning": config.architecture.learning,
         "loss": asdict(loss),
         "perplexity": float(perplexity_of(loss.value)),
-        "density": config.noise.density,
+        "density": noise.density,
+        "restored": noise.restore,
         "context_length": config.context_length,
         "sequences": len(losses),
         "restored_tokens": sum(counts),
     }
 
 
-def _settings(model: Model, tokenizer: Tokenizer, context_length: int | None, seed: int) -> "PretrainConfig":
+def _settings(
+    model: Model, tokenizer: Tokenizer, context_length: int | None, noise: NoiseConfig, seed: int
+) -> "PretrainConfig":
     from inkstone.nn.architectures import Arch
     from inkstone.train.config import PretrainConfig, ShapeConfig
     from inkstone.train.learning import equip
@@ -94,7 +100,7 @@ def _settings(model: Model, tokenizer: Tokenizer, context_length: int | None, se
         )
     length = fitting_context(model.context, context_length)
     arch: Arch = "bert" if isinstance(model, MaskedLM) else "t5"
-    config = PretrainConfig(model=ShapeConfig(arch=arch), context_length=length, seed=seed)
+    config = PretrainConfig(model=ShapeConfig(arch=arch), context_length=length, noise=noise, seed=seed)
     if equip(tokenizer, config) is not tokenizer:
         what = "mask token" if arch == "bert" else "sentinels (<extra_id_0> …) for so many spans"
         raise CheckpointError(
@@ -109,7 +115,8 @@ def restoration_markdown(name: str, report: dict[str, Any]) -> str:
     """The report as a page for people."""
     loss = report["loss"]
     interval = "" if loss["low"] is None else f" ({loss['low']:.4f} to {loss['high']:.4f})"
-    hidden = "hidden tokens" if report["learning"] == "masked_tokens" else "spans that were cut out"
+    restored = "spans that were cut out" if report["restored"] == "spans" else "texts that spans were cut out of"
+    hidden = "hidden tokens" if report["learning"] == "masked_tokens" else restored
     return (
         f"# {name}\n\n"
         f"Loss on {hidden}: **{loss['value']:.4f}** nats per token{interval}, "

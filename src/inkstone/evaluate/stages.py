@@ -15,6 +15,7 @@ from inkstone.core.files import atomic_file, write_json
 from inkstone.core.progress import progress, say
 from inkstone.core.records import Document
 from inkstone.core.stage import Summary, stage
+from inkstone.data.noise import NoiseConfig
 from inkstone.evaluate.cost import plan_evaluate
 from inkstone.evaluate.held_out import EvaluationText, open_text
 from inkstone.evaluate.likelihood import DocumentScore, fitting_context, score_documents
@@ -48,6 +49,8 @@ class EvaluateConfig(Config):
     """Tokens the model reads at once; its own maximum when not given."""
     stride: int | None = Field(None, ge=1)
     """Tokens that each further window of a long document scores; half the context when not given."""
+    noise: NoiseConfig = NoiseConfig()
+    """What is hidden from models that restore text; as in their training, for a loss like that of its validation."""
     ngram_order: int = Field(MAX_ORDER, ge=1, le=MAX_ORDER)
     """Longest n-gram of the baseline, in bytes."""
     ngram_train_bytes: int = Field(16_000_000, ge=0)
@@ -134,6 +137,7 @@ def _evaluate_restoration(
         tokenizer,
         [document.text for document in text.documents],
         context_length=config.context_length,
+        noise=config.noise,
         autocast=_autocast(config, model),
         seed=config.seed,
     )

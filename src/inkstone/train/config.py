@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from inkstone.core.config import Config, suggestion
 from inkstone.core.errors import ConfigError
 from inkstone.core.registry import names
+from inkstone.data.noise import NoiseConfig
 from inkstone.nn.architectures import ARCHITECTURES, Arch, Architecture
 from inkstone.nn.models.base import ModelConfig
 from inkstone.nn.sizing import Sizes
@@ -44,19 +45,6 @@ class ShapeConfig(Config):
     def chosen(self) -> dict[str, Any]:
         """The sizes that are set."""
         return self.model_dump(exclude={"arch"}, exclude_none=True)
-
-
-class NoiseConfig(Config):
-    """What is hidden from models that learn by restoring text."""
-
-    density: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the tokens."""
-    mean_span_length: float = Field(default=3.0, ge=1)
-    """Tokens of a span on average (t5 and marian)."""
-    restore: Literal["spans", "text"] = "spans"
-    """What t5 and marian write: the spans, or the whole text, which takes longer and teaches them to copy."""
-    whole_words: bool = False
-    """Hide words and Chinese characters with all their tokens (bert)."""
 
 
 class NewModelConfig(Config):

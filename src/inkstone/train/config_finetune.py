@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from inkstone.train.config import NoiseConfig
+from inkstone.data.noise import NoiseConfig
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.objectives.head_config import HeadTeaching
 

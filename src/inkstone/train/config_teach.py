@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from inkstone.core.config import Config
 from inkstone.data.examples.config import ExamplesConfig
 from inkstone.nn.adapter_config import LoRAConfig
-from inkstone.train.config import LoopConfig
+from inkstone.train.config import LoopConfig, most_tokens
 from inkstone.train.optim import OptimizerConfig
 from inkstone.train.schedule import ScheduleConfig
 
@@ -85,6 +85,10 @@ class TeachConfig(LoopConfig):
     replay_share: float | None = Field(default=None, ge=0, lt=1)
     """Share of general text (the input `replay`) in the tokens and in the loss of every step, against forgetting; by
     default 0.1 where there is such text. 0: only measure how much is forgotten."""
+
+    def chosen_micro_batch_tokens(self, device_type: str) -> int:
+        """Tokens computed at a time."""
+        return self.micro_batch_tokens or most_tokens(device_type)
 
     @model_validator(mode="after")
     def _check_switches(self) -> Self:

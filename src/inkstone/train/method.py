@@ -43,7 +43,7 @@ class Lesson:
     @property
     def max_length(self) -> int:
         """Tokens that an example may have."""
-        context: int = self.model.context  # type: ignore[assignment]
+        context = self.model.context
         return min(self.config.max_length or context, context)
 
 

@@ -16,7 +16,6 @@ from inkstone.nn.heads import HeadedModel
 from inkstone.nn.layers.experts import SparseMLP
 from inkstone.nn.layers.quantized import Precision, QuantizedLinear
 from inkstone.nn.models.base import Model
-from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.freeze import freeze
 from inkstone.train.method import Lesson
@@ -75,7 +74,7 @@ def replay_beside(lesson: Lesson, text: ReplayText, examples: Sequence[Encoded])
         return None
     lengths = np.asarray([example.length for example in examples])
     tokens_per_step = settings.batch_size * float(np.average(lengths, weights=lesson.weights))
-    most = config.micro_batch_tokens or most_tokens(settings.device.type)
+    most = config.chosen_micro_batch_tokens(settings.device.type)
     return text.beside(share, tokens_per_step, most)
 
 

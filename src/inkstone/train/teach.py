@@ -11,7 +11,6 @@ from inkstone.core.stage import Summary
 from inkstone.data.examples.read import ExampleSet, read_examples
 from inkstone.nn.rebuild import with_dropout
 from inkstone.train.averaging import settle_weights
-from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import TeachConfig
 from inkstone.train.continuation import continuation
 from inkstone.train.data_check import accept, check_lesson
@@ -110,7 +109,7 @@ def teach_settings(config: TeachConfig, num_examples: int, *, packed: bool) -> L
         config,
         config.steps or max(1, round(config.epochs * num_examples / batch_size)),
         batch_size,
-        by_length(config.micro_batch_tokens or most_tokens(device.type), packed=packed),
+        by_length(config.chosen_micro_batch_tokens(device.type), packed=packed),
         config.learning_rate,
         device,
         resolve_dtype(config.dtype, device),

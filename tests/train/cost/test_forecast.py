@@ -46,11 +46,10 @@ def test_completions_are_drawn_for_every_round_of_updates(tmp_path: Path) -> Non
     without = forecast.with_measured(measured()).seconds
     drawn = [Drawn(2, 4.0, 0), Drawn(4, 6.0, 0)]
     rounds = forecast.trial.amounts.steps / 2
-    validation = 10.0 * 1 if forecast.trial.amounts.validation_tokens else 0.0
     tried = forecast.trial.amounts.validation_tokens / forecast.trial.amounts.example_tokens
     assert tried == 4
-    validation = 2 + 4
-    assert forecast.with_measured(measured(drawn=drawn)).seconds - without == pytest.approx(rounds * 10 + validation)
+    validated = 2 + 4 * 1
+    assert forecast.with_measured(measured(drawn=drawn)).seconds - without == pytest.approx(rounds * 10 + validated)
 
 
 def test_a_measured_peak_is_what_the_forecast_says(tmp_path: Path) -> None:

@@ -31,8 +31,7 @@ class Subject:
     @property
     def context(self) -> int:
         """Longest sequence that the model reads, in tokens."""
-        context: int = self.model.context  # type: ignore[assignment]
-        return context
+        return self.model.context
 
 
 class BenchmarkTask(Generic[X]):

@@ -60,6 +60,11 @@ class Model(nn.Module, ABC):
     def blocks(self) -> Iterable[nn.Module]:
         """The repeated part, first to last: what is compiled, frozen or checkpointed as a unit."""
 
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """Longest sequence, in tokens; of each side, where there are two."""
+
     def num_parameters(self) -> int:
         """Number of values in the parameters, shared ones counted once, quantized weights too."""
         quantized = sum(module.num_weights for module in self.modules() if isinstance(module, QuantizedLinear))
@@ -103,11 +108,6 @@ class Decoder(Model):
     def output_weight(self) -> Tensor:
         """(V, C): multiplied with hidden states it gives logits."""
         return self.lm_head.weight
-
-    @property
-    @abstractmethod
-    def context(self) -> int:
-        """Longest sequence, in tokens."""
 
     @abstractmethod
     def new_cache(self, capacity: int) -> Cache:
@@ -171,11 +171,6 @@ class Decoder(Model):
 class Encoder(Model):
     """A model that reads a whole text at once."""
 
-    @property
-    @abstractmethod
-    def context(self) -> int:
-        """Longest sequence, in tokens."""
-
     @abstractmethod
     def hidden_states(
         self,
@@ -201,11 +196,6 @@ class Encoder(Model):
 
 class EncoderDecoder(Model):
     """A model that reads one text and writes another."""
-
-    @property
-    @abstractmethod
-    def context(self) -> int:
-        """Longest source, and longest target, in tokens."""
 
     @property
     @abstractmethod

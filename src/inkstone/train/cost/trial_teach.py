@@ -20,7 +20,6 @@ from inkstone.nn.heads import HeadedModel
 from inkstone.nn.models.base import Decoder, Model
 from inkstone.nn.rebuild import with_dropout
 from inkstone.tokenizer import Tokenizer
-from inkstone.train.config import most_tokens
 from inkstone.train.config_teach import FreezeConfig, TeachConfig
 from inkstone.train.cost.amounts_teach import amounts_of
 from inkstone.train.cost.counts import FLOAT_BYTES
@@ -66,7 +65,7 @@ class TeachTrial(Trial):
             raise InputError("there are no training examples", where=inputs["data"], remedy="give a split train")
         self.num_examples = len(self.rows)
         self.settings = self.settings_of(config)
-        self.micro_batch_tokens = config.micro_batch_tokens or most_tokens(self.settings.device.type)
+        self.micro_batch_tokens = config.chosen_micro_batch_tokens(self.settings.device.type)
         weights = mixture_weights(config, [row.source for row in self.rows])
         self._ends = np.cumsum(np.ones(len(self.rows)) if weights is None else np.asarray(weights))
         self._encode()

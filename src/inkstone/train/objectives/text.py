@@ -10,13 +10,13 @@ from inkstone.core.errors import InputError, located
 from inkstone.data.examples.encoded import Ids, SourceTarget, TokenSequence
 from inkstone.data.examples.records import Example, PlainText
 from inkstone.data.masking import Masker, noise_of
+from inkstone.data.noise import NoiseConfig
 from inkstone.data.span_corruption import SpanCorruption, count_noise
 from inkstone.data.tokens import framed
 from inkstone.nn.models.base import Decoder, EncoderDecoder, Model
 from inkstone.nn.models.masked_lm import MaskedLM
 from inkstone.tokenizer import Tokenizer
 from inkstone.tokenizer.special import sentinel
-from inkstone.train.config import NoiseConfig
 from inkstone.train.config_finetune import FinetuneConfig
 from inkstone.train.loop import Examples
 from inkstone.train.method import Encode, Lesson, Method

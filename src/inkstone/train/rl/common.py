@@ -5,7 +5,6 @@ from typing import Any
 
 from inkstone.data.examples.records import Example, Problem
 from inkstone.nn.models.base import Decoder, Model
-from inkstone.train.config import most_tokens
 from inkstone.train.config_align import AlignConfig
 from inkstone.train.loop import Evaluator, Examples
 from inkstone.train.method import Encode, Lesson, as_decoder
@@ -49,7 +48,7 @@ def encoder(lesson: Lesson) -> Encode[Prompt]:
 def sampler_of(lesson: Lesson) -> Sampler:
     """What draws completions of the lesson's model and judges them."""
     config, settings, folder = rl_config(lesson), lesson.settings, lesson.inputs.get("reward")
-    split = by_length(lesson.config.micro_batch_tokens or most_tokens(settings.device.type), packed=False)
+    split = by_length(lesson.config.chosen_micro_batch_tokens(settings.device.type), packed=False)
     model = None if folder is None else RewardModel(folder, settings.device, split)
     return Sampler(lesson, config, Scoring(config, model))
 
