@@ -16,18 +16,19 @@ from transformers import (
 )
 
 from inkstone.core.errors import CheckpointError
-from inkstone.nn.sampling import (
+from inkstone.nn.processors import (
     LogitsProcessor,
-    SamplingParams,
-    choose_tokens,
-    logits_processors,
+    count_penalties,
+    logit_bias,
     min_p,
     repetition_penalty,
     temperature,
     top_k,
     top_p,
-    uniform,
+    typical_p,
 )
+from inkstone.nn.sampling import choose_tokens, logits_processors, uniform
+from inkstone.nn.sampling_params import SamplingParams
 
 PINNED = [0.011546754286328564, 0.04404007600295756, 0.35016213371159566]
 LOGITS = torch.tensor([[1.5, -0.5, 0.3, 2.0, -3.0, 0.0, 1.4, -1.0]])

@@ -8,14 +8,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from inkstone.core.config import Config, parse_config
-from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.core.errors import CheckpointError
 from inkstone.nn.constraints import bad_words, forced_token, min_length, no_repeat_ngram
 from inkstone.nn.generate import check_prompt
 from inkstone.nn.models.base import EncoderDecoder, Model
-from inkstone.nn.sampling import LogitsProcessor, repetition_penalty
+from inkstone.nn.processors import LogitsProcessor, repetition_penalty
+from inkstone.nn.sampling import check_in_vocabulary
+from inkstone.nn.sampling_params import TokenId
 from inkstone.nn.steps import CachedSteps, NextTokenModel, Steps
-
-TokenId = Annotated[int, Field(ge=0)]
 
 
 class BeamParams(Config):
@@ -111,10 +111,10 @@ def search(
     steps: Steps, prompts: Sequence[Sequence[int]], params: BeamParams, *, stop_ids: Collection[int]
 ) -> list[list[Hypothesis]]:
     """Beam search itself, over any source of logits; arguments and result as of `beam_search`."""
-    searches = [_Search(prompt, params, frozenset(stop_ids)) for prompt in prompts]
+    searches = [BeamSearch(prompt, params, frozenset(stop_ids)) for prompt in prompts]
     running = searches
     logits = steps.start()
-    _check_tokens(params, logits.shape[-1])
+    check_beam_tokens(params, logits.shape[-1])
     for _ in range(params.max_new_tokens):
         log_probs = torch.log_softmax(logits.float(), dim=-1)
         if log_probs.isnan().any():
@@ -133,7 +133,7 @@ def search(
     return [each.finished[: params.num_return_sequences] for each in searches]
 
 
-class _Beam(NamedTuple):
+class Beam(NamedTuple):
     """A sequence that is being followed."""
 
     token_ids: list[int]
@@ -142,11 +142,11 @@ class _Beam(NamedTuple):
     """Of the logits from which its last token came."""
 
 
-class _Search:
+class BeamSearch:
     """The search for the completions of one prompt."""
 
     def __init__(self, prompt: Sequence[int], params: BeamParams, stop_ids: frozenset[int]) -> None:
-        self.beams = [_Beam([], 0.0, 0)]
+        self.beams = [Beam([], 0.0, 0)]
         """Best first; at most `num_beams`."""
         self.finished: list[Hypothesis] = []
         """Best first; at most `num_beams`."""
@@ -181,7 +181,7 @@ class _Search:
         self.is_done = not self.beams or self._has_enough()
         return next_row
 
-    def _candidates(self, log_probs: Tensor, first_row: int) -> list[_Beam]:
+    def _candidates(self, log_probs: Tensor, first_row: int) -> list[Beam]:
         """The best continuations, best first: so many that `num_beams` of them do not end here."""
         if self._processors:
             input_ids = torch.tensor([self._prompt + beam.token_ids for beam in self.beams], device=log_probs.device)
@@ -194,10 +194,10 @@ class _Search:
         for total, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             row, token = divmod(index, log_probs.shape[1])
             if total > -torch.inf:
-                candidates.append(_Beam([*self.beams[row].token_ids, token], total, first_row + row))
+                candidates.append(Beam([*self.beams[row].token_ids, token], total, first_row + row))
         return candidates
 
-    def _finish(self, beam: _Beam) -> None:
+    def _finish(self, beam: Beam) -> None:
         self.finished.append(Hypothesis(beam.token_ids, self._score(beam.log_prob, len(beam.token_ids))))
         self.finished.sort(key=lambda each: -each.score)
         del self.finished[self._params.num_beams :]
@@ -234,15 +234,13 @@ def _processors(params: BeamParams, prompt_length: int, stop_ids: frozenset[int]
     return processors
 
 
-def _check_tokens(params: BeamParams, vocab_size: int) -> None:
-    """Refuse token ids that the model does not have."""
+def check_beam_tokens(params: BeamParams, vocab_size: int) -> None:
+    """Refuse params that name tokens the model does not have.
+
+    Raises:
+        ConfigError: names the key.
+    """
     forced = {"forced_bos_token_id": params.forced_bos_token_id, "forced_eos_token_id": params.forced_eos_token_id}
     tokens = {key: [] if token is None else [token] for key, token in forced.items()}
     tokens["bad_words_ids"] = [token for word in params.bad_words_ids for token in word]
-    for key, ids in tokens.items():
-        if max(ids, default=0) >= vocab_size:
-            raise ConfigError(
-                f"token {max(ids)} is not in the model's vocabulary of {vocab_size:,}",
-                where=key,
-                remedy="give token ids of this model's tokenizer",
-            )
+    check_in_vocabulary(tokens, vocab_size)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from inkstone.nn.sampling import LogitsProcessor
+from inkstone.nn.processors import LogitsProcessor
 
 
 def no_repeat_ngram(size: int) -> LogitsProcessor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.nn.models.base import Decoder
-from inkstone.nn.sampling import choose_tokens, logits_processors
+from inkstone.nn.sampling import check_token_ids, choose_tokens, logits_processors
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.steps import NextTokenModel, left_padded
 from inkstone.nn.text_stream import Decode, TextStream
@@ -47,17 +47,19 @@ def generate_naive(
     """
     room = check_prompt(model, prompt_ids)
     params = params.with_seed()
-    device = model.device
+    device, ends = model.device, params.ends(stop_ids)
+    processors = logits_processors(params, len(prompt_ids), ends)
     completions = []
     for index in range(params.num_return_sequences):
         ids = list(prompt_ids)
         for step in range(min(params.max_new_tokens, room)):
             input_ids = torch.tensor([ids], device=device)
             logits: Tensor = model(input_ids)[:, -1].float()
-            for process in logits_processors(params):
+            check_token_ids(params, logits.shape[-1])
+            for process in processors:
                 logits = process(input_ids, logits)
             (token,) = choose_tokens(logits, params, [index], step)
-            if token in stop_ids:
+            if token in ends:
                 break
             ids.append(token)
         completions.append(ids[len(prompt_ids) :])
@@ -212,8 +214,7 @@ class Batch:
         self._is_seeded = params.seed is not None or seeds is not None
         self._seeds = seeds
         self._with_log_probabilities = log_probabilities
-        self._stop_ids = frozenset(stop_ids)
-        self._processors = logits_processors(params)
+        self._stop_ids = params.ends(stop_ids)
         self.completions = [
             [Completion(index, number) for index in range(params.num_return_sequences)]
             for number in range(len(prompts))
@@ -221,6 +222,7 @@ class Batch:
         """Of each prompt."""
         self._rows = [completion for each in self.completions for completion in each]
         self._input_ids, self._attention_mask = left_padded(prompts, model.device)
+        self._processors = logits_processors(params, self._input_ids.shape[1], self._stop_ids)
         most = max((min(params.max_new_tokens, room) for room in self._rooms), default=0)
         self._cache = model.new_cache(self._input_ids.shape[1] + most)
         self._num_steps = 0
@@ -264,6 +266,7 @@ class Batch:
     def _prefill(self) -> Tensor:
         """Read every prompt once, then let each completion start from what is remembered of it; logits (B, V)."""
         logits = self._last_logits(self._input_ids)
+        check_token_ids(self._params, logits.shape[-1])
         rows = torch.tensor([completion.prompt for completion in self._rows], device=logits.device)
         self._keep(rows)
         return logits[rows]

@@ -1,23 +1,50 @@
-"""From logits to the next token: logits processors, and random numbers that belong to one sequence alone."""
+"""From logits to the next token: what params ask for, and random numbers that belong to one sequence alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from inkstone.core.errors import CheckpointError
+from inkstone.core.errors import CheckpointError, ConfigError
+from inkstone.nn.constraints import bad_words, min_length
+from inkstone.nn.processors import (
+    LogitsProcessor,
+    count_penalties,
+    logit_bias,
+    min_p,
+    repetition_penalty,
+    temperature,
+    top_k,
+    top_p,
+    typical_p,
+)
 from inkstone.nn.sampling_params import SamplingParams
 
-LogitsProcessor = Callable[[Tensor, Tensor], Tensor]
-"""`(input_ids (B, T), logits (B, V)) -> logits (B, V)`; tokens that may not be drawn get -inf."""
 
+def logits_processors(
+    params: SamplingParams, prompt_length: int = 0, stop_ids: Collection[int] = ()
+) -> list[LogitsProcessor]:
+    """What `params` ask for: biases and penalties, what is forbidden, then what narrows the choice.
 
-def logits_processors(params: SamplingParams) -> list[LogitsProcessor]:
-    """What `params` ask for, in the order of `transformers`: repetition penalty, temperature, top-k, top-p, min-p."""
+    In the order of `transformers`: temperature, top-k, top-p, min-p, typical; of these none when the temperature is 0.
+
+    Args:
+        params: of the completion.
+        prompt_length: tokens before it.
+        stop_ids: tokens that end it.
+    """
     processors: list[LogitsProcessor] = []
+    if params.logit_bias:
+        processors.append(logit_bias(params.logit_bias))
     if params.repetition_penalty != 1:
         processors.append(repetition_penalty(params.repetition_penalty))
+    if params.frequency_penalty or params.presence_penalty:
+        processors.append(count_penalties(params.frequency_penalty, params.presence_penalty, prompt_length))
+    if params.bad_words_ids:
+        processors.append(bad_words(params.bad_words_ids))
+    if params.min_new_tokens and stop_ids:
+        processors.append(min_length(prompt_length + params.min_new_tokens, stop_ids))
     if params.temperature == 0:
         return processors
     if params.temperature != 1:
@@ -28,55 +55,9 @@ def logits_processors(params: SamplingParams) -> list[LogitsProcessor]:
         processors.append(top_p(params.top_p))
     if params.min_p:
         processors.append(min_p(params.min_p))
+    if params.typical_p is not None and params.typical_p < 1:
+        processors.append(typical_p(params.typical_p))
     return processors
-
-
-def temperature(value: float) -> LogitsProcessor:
-    """Divide logits by `value` > 0."""
-    return lambda input_ids, logits: logits / value
-
-
-def top_k(k: int) -> LogitsProcessor:
-    """Keep the `k` likeliest tokens (Fan et al. 2018, arXiv:1805.04833), and all that tie with the last of them."""
-
-    def keep(input_ids: Tensor, logits: Tensor) -> Tensor:
-        threshold = logits.topk(min(k, logits.shape[-1]), dim=-1).values[:, -1:]
-        return logits.masked_fill(logits < threshold, -torch.inf)
-
-    return keep
-
-
-def top_p(p: float) -> LogitsProcessor:
-    """Keep the nucleus: the fewest likeliest tokens whose sum reaches `p` (Holtzman et al. 2020, arXiv:1904.09751)."""
-
-    def keep(input_ids: Tensor, logits: Tensor) -> Tensor:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        probabilities = ordered.softmax(dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities
-        outside = torch.empty_like(before, dtype=torch.bool).scatter_(-1, order, before >= p)
-        return logits.masked_fill(outside, -torch.inf)
-
-    return keep
-
-
-def min_p(p: float) -> LogitsProcessor:
-    """Keep tokens at least `p` times as likely as the likeliest (Nguyen et al. 2024, arXiv:2407.01082)."""
-
-    def keep(input_ids: Tensor, logits: Tensor) -> Tensor:
-        probabilities = logits.softmax(dim=-1)
-        return logits.masked_fill(probabilities < p * probabilities.amax(dim=-1, keepdim=True), -torch.inf)
-
-    return keep
-
-
-def repetition_penalty(penalty: float) -> LogitsProcessor:
-    """Divide positive and multiply negative logits of tokens already there (Keskar et al. 2019, arXiv:1909.05858)."""
-
-    def penalize(input_ids: Tensor, logits: Tensor) -> Tensor:
-        used = logits.gather(-1, input_ids)
-        return logits.scatter(-1, input_ids, torch.where(used > 0, used / penalty, used * penalty))
-
-    return penalize
 
 
 def uniform(seed: int, index: int, step: int) -> float:
@@ -96,9 +77,7 @@ def choose_tokens(
 ) -> list[int]:
     """The next token of each sequence.
 
-    Greedy when the temperature is 0. Otherwise by inversion: the first token, in the order of ids, at which the
-    cumulative probability exceeds the sequence's random number. Computed in float64 on the CPU, so that equal
-    logits give equal tokens on every device.
+    Greedy when the temperature is 0, otherwise drawn with the sequence's own random number.
 
     Args:
         logits: (B, V), processed.
@@ -110,15 +89,70 @@ def choose_tokens(
     Raises:
         CheckpointError: a logit is NaN.
     """
-    logits = logits.detach().cpu()
-    if logits.isnan().any():
-        raise CheckpointError("the model's logits are NaN", remedy="its weights are damaged, or its dtype too narrow")
     if params.temperature == 0:
-        return logits.argmax(dim=-1).tolist()
+        return likeliest(logits)
     if seeds is None:
         assert params.seed is not None
         seeds = [params.seed] * len(indices)
-    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
-    numbers = [uniform(seed, index, step) for seed, index in zip(seeds, indices, strict=True)]
+    return draw(logits, [uniform(seed, index, step) for seed, index in zip(seeds, indices, strict=True)])
+
+
+def likeliest(logits: Tensor) -> list[int]:
+    """The token with the greatest of the logits (B, V), the first of several.
+
+    Raises:
+        CheckpointError: a logit is NaN.
+    """
+    return _checked(logits).argmax(dim=-1).tolist()
+
+
+def draw(logits: Tensor, numbers: Sequence[float]) -> list[int]:
+    """Tokens by inversion: the first, in the order of ids, whose cumulative probability exceeds the row's number.
+
+    Args:
+        logits: (B, V).
+        numbers: B of them, in [0, 1).
+
+    Raises:
+        CheckpointError: a logit is NaN.
+    """
+    cumulative = _checked(logits).double().softmax(dim=-1).cumsum(dim=-1)
     targets = torch.tensor(numbers, dtype=torch.float64).unsqueeze(1) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, targets, right=True).squeeze(1).tolist()
+
+
+def _checked(logits: Tensor) -> Tensor:
+    """On the CPU, in whose float64 equal logits give equal tokens whatever the device."""
+    logits = logits.detach().cpu()
+    if logits.isnan().any():
+        raise CheckpointError("the model's logits are NaN", remedy="its weights are damaged, or its dtype too narrow")
+    return logits
+
+
+def check_token_ids(params: SamplingParams, vocab_size: int) -> None:
+    """Refuse params that name tokens the model does not have.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    named = {
+        "logit_bias": params.logit_bias,
+        "bad_words_ids": [token for word in params.bad_words_ids for token in word],
+        "stop_token_ids": params.stop_token_ids,
+    }
+    check_in_vocabulary(named, vocab_size)
+
+
+def check_in_vocabulary(named: Mapping[str, Iterable[int]], vocab_size: int) -> None:
+    """Refuse tokens the model does not have; `named` are those of each key.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    for key, token_ids in named.items():
+        if (greatest := max(token_ids, default=0)) >= vocab_size:
+            raise ConfigError(
+                f"token {greatest} is not in the model's vocabulary of {vocab_size:,}",
+                where=key,
+                remedy="give token ids of this model's tokenizer",
+            )

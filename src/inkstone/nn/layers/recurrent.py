@@ -1,5 +1,6 @@
 """What recurrent layers need around `torch.nn.LSTM`: a state that is a cache, and runs of tokens that share one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,6 +73,19 @@ class RecurrentCache:
             output, cell = self._states[layer_index] or (zeros, zeros)
             state = output.index_copy(1, runs.rows, state[0]), cell.index_copy(1, runs.rows, state[1])
         self._states[layer_index] = state
+
+    def load(self, states: Sequence[State], new: Tensor) -> None:
+        """Go on from the states of each layer, (1, B, H); sequences that are `new`, (B,), begin with zeros.
+
+        Without states, all begin.
+        """
+        for index, (output, cell) in enumerate(states):
+            begins = new.view(1, -1, 1)
+            self._states[index] = output.masked_fill(begins, 0.0), cell.masked_fill(begins, 0.0)
+
+    def states(self) -> list[State]:
+        """Of each layer after the newest tokens, (1, B, H)."""
+        return [state for state in self._states if state is not None]
 
     def advance(self, num_positions: int) -> None:
         """Count `num_positions` more positions as read."""

@@ -1,0 +1,36 @@
+"""What the engine needs of whatever computes."""
+
+from collections.abc import Sequence as AbstractSequence
+from typing import Protocol
+
+from torch import Tensor
+
+from inkstone.engine.scheduler import Chunk
+
+
+class Runner(Protocol):
+    """Computes chunks of sequences, and holds the content of the blocks."""
+
+    num_blocks: int
+    block_size: int
+    """Tokens of a block."""
+    context: int
+    """Longest sequence, in tokens."""
+    vocab_size: int
+    """Logits that it gives."""
+    input_vocab_size: int
+    """Tokens that it reads."""
+    window: int | None
+    """Tokens that any layer sees, itself included; None where one sees all."""
+    reuses: bool
+    """Whether a beginning that is in the blocks can be used again by others."""
+
+    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Tensor:
+        """Copy blocks, (from, to), then read all chunks at once.
+
+        Returns:
+            float32 logits (N, V) after the last `num_logits` tokens of each chunk, in order.
+        """
+
+    def forget(self, request_id: int) -> None:
+        """Free what is kept for a request besides blocks."""

@@ -1,0 +1,179 @@
+"""Who is computed in the next step, and how much of each."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from inkstone.engine.sequence import BlockTables, Group, Sequence
+from inkstone.nn.beam import BeamParams
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What one step computes of one sequence."""
+
+    sequence: Sequence
+    token_ids: list[int]
+    """Those after the computed ones; drafts come last."""
+    num_drafts: int = 0
+    is_complete: bool = False
+    """Whether all known tokens are computed after it, so that a new one is asked for."""
+    num_logits: int = 0
+    """Tokens, the last ones, after which logits are wanted."""
+
+    @property
+    def num_known(self) -> int:
+        """Tokens that are no drafts."""
+        return len(self.token_ids) - self.num_drafts
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """What one step computes."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    copies: list[tuple[int, int]] = field(default_factory=list)
+    """Blocks whose content is copied first: from, to."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened since the engine started."""
+
+    prompt_tokens: int = 0
+    """Of prompts that were begun."""
+    found_tokens: int = 0
+    """Of these, remembered from earlier requests."""
+    preemptions: int = 0
+
+
+class Scheduler:
+    """Decides which sequences are computed.
+
+    What decodes goes on in every step, one token each (and its drafts). What is left of `max_step_tokens` goes to
+    prompts, those that were begun first; so a long prompt is read in chunks and nobody waits for it. Waiting requests
+    are let in by priority; those of equal priority in turns by tenant, the one first that was given the fewest tokens.
+    Where blocks run out, the newest request of the lowest priority gives back its own and waits; its tokens are kept
+    and computed again later.
+
+    Args:
+        tables: of blocks.
+        max_running: sequences that are computed together.
+        max_step_tokens: at least `max_running`.
+    """
+
+    def __init__(self, tables: BlockTables, max_running: int, max_step_tokens: int) -> None:
+        assert max_step_tokens >= max_running
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self.counts = Counts()
+        self._tables = tables
+        self._max_running, self._max_step_tokens = max_running, max_step_tokens
+        self._served: dict[str, int] = defaultdict(int)
+
+    def add(self, sequence: Sequence) -> None:
+        """Let a sequence wait."""
+        tenant = sequence.group.request.tenant
+        if not any(other.group.request.tenant == tenant for other in (*self.waiting, *self.running)):
+            # Who was away has no claim to the turns of that time.
+            present = {other.group.request.tenant for other in (*self.waiting, *self.running)}
+            self._served[tenant] = max(self._served[tenant], min((self._served[name] for name in present), default=0))
+        self.waiting.append(sequence)
+
+    def join(self, sequence: Sequence) -> None:
+        """Let a fork run; or wait where it has nothing computed, or too many run."""
+        belongs = isinstance(sequence.group.request.params, BeamParams)
+        if sequence.num_computed and (belongs or len(self.running) < self._max_running):
+            self.running.append(sequence)
+        else:
+            self._tables.release(sequence)
+            self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Forget a sequence, wherever it is, and free its blocks."""
+        (self.running if sequence in self.running else self.waiting).remove(sequence)
+        self._tables.release(sequence)
+
+    def schedule(self) -> StepPlan:
+        """What to compute next; nothing where nobody is there."""
+        plan = self._schedule()
+        while not plan.chunks and self.running and self.waiting:
+            # Parts of requests whose sequences belong together hold what the others wait for.
+            self._preempt(max(self.running, key=_newest).group, plan)
+            plan = self._schedule()
+        return plan
+
+    def _schedule(self) -> StepPlan:
+        plan, budget = StepPlan(), self._max_step_tokens
+        decoding = [sequence for sequence in self.running if sequence.num_left == 1]
+        begun = [sequence for sequence in self.running if sequence.num_left > 1]
+        reserved = len(decoding)
+        for sequence in sorted((*decoding, *begun), key=lambda each: (each.num_left > 1, each.group.order)):
+            if sequence not in self.running:  # it was preempted for another
+                continue
+            if sequence.num_left == 1:
+                reserved -= 1
+            elif budget == 0:
+                break
+            budget -= self._plan(plan, sequence, budget - reserved)
+        while budget > 0 and self.waiting and len(self.running) < self._max_running:
+            sequence = min(self.waiting, key=self._turn)
+            if not self._admit(sequence):
+                break
+            budget -= self._plan(plan, sequence, budget)
+        return plan
+
+    def _turn(self, sequence: Sequence) -> tuple[int, int, float, int, int]:
+        request = sequence.group.request
+        _, arrival, request_id = sequence.group.order
+        return -request.priority, self._served[request.tenant], arrival, request_id, sequence.index
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Let a waiting sequence run if all its tokens fit into free blocks now."""
+        found = self._tables.find(sequence)
+        if self._tables.num_needed(sequence, sequence.num_left) > self._tables.blocks.num_free:
+            self._tables.release(sequence)
+            return False
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        self.counts.prompt_tokens += len(sequence.token_ids)
+        self.counts.found_tokens += found
+        return True
+
+    def _plan(self, plan: StepPlan, sequence: Sequence, budget: int) -> int:
+        """Take one sequence into the step, with at most `budget` tokens; returns their number."""
+        drafts = sequence.drafts[: budget - 1] if sequence.num_left == 1 else []
+        num_tokens = min(sequence.num_left + len(drafts), max(budget, 1))
+        while self._tables.num_needed(sequence, num_tokens) > self._tables.blocks.num_free:
+            if drafts:
+                num_tokens, drafts = 1, []
+                continue
+            self._preempt(max(self.running, key=_newest).group, plan)
+            if sequence not in self.running:
+                return 0
+        plan.copies += self._tables.grow(sequence, num_tokens)
+        first = sequence.num_computed
+        token_ids = [*sequence.token_ids[first : first + num_tokens - len(drafts)], *drafts]
+        chunk = Chunk(sequence, token_ids, len(drafts), first + num_tokens - len(drafts) == len(sequence.token_ids))
+        if sequence.group.scores_prompt:
+            chunk.num_logits = num_tokens
+        elif chunk.is_complete:
+            chunk.num_logits = 1 + len(drafts)
+        plan.chunks.append(chunk)
+        self._served[sequence.group.request.tenant] += num_tokens
+        return num_tokens
+
+    def _preempt(self, group: Group, plan: StepPlan) -> None:
+        """Take the blocks of a request's newest sequence, or of all where its sequences belong together."""
+        members = [sequence for sequence in self.running if sequence.group is group]
+        victims = members if isinstance(group.request.params, BeamParams) else [max(members, key=_newest)]
+        for victim in victims:
+            self._tables.release(victim)
+            self.running.remove(victim)
+            self.waiting.append(victim)
+            self.counts.preemptions += 1
+        plan.chunks = [chunk for chunk in plan.chunks if chunk.sequence not in victims]
+
+
+def _newest(sequence: Sequence) -> tuple[tuple[int, float, int], int]:
+    """Greatest for who gives way first."""
+    return sequence.group.order, sequence.index

@@ -1,0 +1,104 @@
+"""Whatever comes and goes, every completion is the one that the model gives when it is asked alone and slowly."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inkstone.engine import Engine, Output, Request
+from inkstone.nn.models.base import EncoderDecoder
+from inkstone.nn.sampling_params import SamplingParams
+from tests.engine.models import FAMILIES, VOCAB, tiny, torch_runner
+from tests.engine.naive import naive
+
+STOP_IDS = (3, 11)
+tokens = st.integers(4, VOCAB - 1)
+# Beginnings that requests share: blocks are found again, and copied where they part.
+beginnings = st.sampled_from([[5] * 9, [5, 6, 7, 8, 9, 10, 12, 13, 14], [20, 21, 22, 23], []])
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request, the step before which it comes, and the one after which it is broken off."""
+
+    step: int
+    request: Request
+    abort_after: int | None
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, family: str) -> Arrival:
+    is_target = isinstance(tiny(family), EncoderDecoder)
+    source_ids = draw(st.lists(tokens, min_size=1, max_size=12)) if is_target else []
+    prompt_ids = [1] if is_target else [*draw(beginnings), *draw(st.lists(tokens, min_size=1, max_size=14))]
+    params = SamplingParams(
+        max_new_tokens=draw(st.integers(1, 12)),
+        temperature=draw(st.sampled_from([0.0, 0.0, 0.0, 1.0])),
+        seed=draw(st.integers(0, 9)),
+        num_return_sequences=draw(st.sampled_from([1, 1, 1, 3])),
+        ignore_eos=draw(st.booleans()),
+    )
+    request = Request(
+        prompt_ids, params, source_ids, priority=draw(st.integers(0, 1)), tenant=draw(st.sampled_from(["", "other"]))
+    )
+    return Arrival(draw(st.integers(0, 12)), request, draw(st.sampled_from([None, None, None, 0, 1, 3])))
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> tuple[str, list[Arrival], dict[str, int]]:
+    family = draw(st.sampled_from(sorted(FAMILIES)))
+    shape = {
+        "num_blocks": draw(st.integers(12, 40)),
+        "max_running": draw(st.integers(1, 6)),
+        "max_step_tokens": draw(st.sampled_from([1, 3, 8, 64])),
+    }
+    return family, draw(st.lists(arrivals(family), min_size=1, max_size=7)), shape
+
+
+def run(engine: Engine, arrivals: list[Arrival]) -> dict[int, list[Output]]:
+    """Feed the engine; returns the outputs of each arrival, by its place in the list."""
+    waiting = sorted(range(len(arrivals)), key=lambda place: arrivals[place].step)
+    numbers: dict[int, int] = {}
+    outputs: dict[int, list[Output]] = defaultdict(list)
+    aborts: dict[int, list[int]] = defaultdict(list)
+    step = 0
+    while waiting or engine.has_work:
+        while waiting and arrivals[waiting[0]].step <= step:
+            place = waiting.pop(0)
+            number = engine.add_request(arrivals[place].request)
+            numbers[number] = place
+            if (after := arrivals[place].abort_after) is not None:
+                aborts[step + after].append(number)
+        for output in engine.step():
+            outputs[numbers[output.request_id]].append(output)
+        for number in aborts.pop(step, []):
+            engine.abort(number)
+        step += 1
+        assert step < 5_000, "the engine is stuck"
+    return outputs
+
+
+@settings(max_examples=200)
+@given(workload=workloads())
+def test_whatever_comes_and_goes_completions_are_those_of_naive_generation(
+    workload: tuple[str, list[Arrival], dict[str, int]],
+) -> None:
+    family, arrived, shape = workload
+    runner = torch_runner(family, shape["num_blocks"])
+    engine = Engine(
+        runner, stop_ids=STOP_IDS, max_running=shape["max_running"], max_step_tokens=shape["max_step_tokens"]
+    )
+    outputs = run(engine, arrived)
+    for place, arrival in enumerate(arrived):
+        expected = naive(family, arrival.request, STOP_IDS)
+        for index, (token_ids, reason) in enumerate(expected):
+            said = [output for output in outputs[place] if output.index == index]
+            got = [token for output in said for token in output.token_ids]
+            if said and said[-1].finish_reason:
+                assert (got, said[-1].finish_reason) == (token_ids, reason)
+            else:
+                assert arrival.abort_after is not None, "a completion was lost"
+                assert got == token_ids[: len(got)]
+    assert engine.num_free_blocks == runner.num_blocks, "blocks leaked"
