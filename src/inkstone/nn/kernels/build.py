@@ -62,10 +62,11 @@ def _cache_folder() -> Path:
 
 
 def _digest(source: Path, compiler: str) -> str:
-    """Changes with whatever changes the machine code: source, flags, compiler and processor."""
+    """Changes with whatever changes the machine code: sources, flags, compiler and processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
-    parts = [source.read_text(), " ".join(_FLAGS), compiler, version, processor]
+    headers = [header.read_text() for header in sorted(source.parent.glob("*.h"))]
+    parts = [source.read_text(), *headers, " ".join(_FLAGS), compiler, version, processor]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

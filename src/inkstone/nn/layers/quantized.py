@@ -68,6 +68,11 @@ class QuantizedLinear(nn.Module):
         """(out_features, in_features), float32: what the layer multiplies with."""
         return _dequantize(self.quantized, self.scales, self.in_features)
 
+    def levels(self) -> Tensor:
+        """int8 (out_features, in_features): the integers that the scales multiply."""
+        levels = _unpack(self.quantized) if self.precision == "int4" else self.quantized
+        return levels[:, : self.in_features]
+
     @property
     def num_weights(self) -> int:
         """Weights of the matrix."""

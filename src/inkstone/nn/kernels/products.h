@@ -1,0 +1,334 @@
+// Matrices packed once, and products with a few or with many rows.
+//
+// An output is computed from the same numbers in the same order however many rows are multiplied together, so a row's
+// results do not depend on the rows beside it.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "vectors.h"
+
+enum Format : int64_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
+
+constexpr int64_t PANEL = 32;  // outputs that lie together
+constexpr int64_t GROUP = 64;  // inputs that share a scale
+constexpr int MOST_ROWS = 6;   // multiplied at once
+
+inline int64_t rounded_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+inline void* allocate(size_t bytes) {
+    bytes = rounded_up(std::max<size_t>(bytes, 1), size_t{1} << 21);
+    void* memory = std::aligned_alloc(size_t{1} << 21, bytes);
+    if (memory) madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+}
+
+// W (outputs, inputs) in panels of 32 outputs. Of each panel, one after the other:
+//   float32, bfloat16: the inputs, 32 outputs each;
+//   int8: four inputs at a time, 32 outputs of 4 bytes each, level + 128;
+//   int4: of each group, eight inputs at a time, 32 outputs of 4 bytes each, level + 8, the first four inputs in the low
+//   half of the bytes; then the group's 32 scales in bfloat16.
+struct Matrix {
+    int64_t format = 0, outputs = 0, inputs = 0;
+    char* values = nullptr;
+    float* scales = nullptr;  // int8: of each output
+    float* bias = nullptr;
+
+    bool is_quantized() const { return format == INT8 || format == INT4; }
+    int64_t panels() const { return (outputs + PANEL - 1) / PANEL; }
+    int64_t padded_inputs() const { return is_quantized() ? rounded_up(inputs, GROUP) : inputs; }
+    int64_t panel_bytes() const {
+        switch (format) {
+            case FLOAT32:
+                return inputs * PANEL * 4;
+            case BFLOAT16:
+                return inputs * PANEL * 2;
+            case INT8:
+                return padded_inputs() * PANEL;
+            default:
+                return padded_inputs() / GROUP * (GROUP * PANEL / 2 + PANEL * 2);
+        }
+    }
+    const char* panel(int64_t index) const { return values + index * panel_bytes(); }
+
+    // `given`: float32, bfloat16 bits, or int8 levels, (outputs, inputs); `given_scales`: float32 (outputs,) for int8,
+    // bfloat16 bits (outputs, groups) for int4.
+    void pack(int64_t format_, int64_t outputs_, int64_t inputs_, const void* given, const void* given_scales,
+              const float* given_bias) {
+        format = format_, outputs = outputs_, inputs = inputs_;
+        const int64_t padded = panels() * PANEL;
+        values = static_cast<char*>(allocate(panels() * panel_bytes()));
+        std::memset(values, 0, panels() * panel_bytes());
+        if (given_bias) {
+            bias = static_cast<float*>(std::aligned_alloc(64, padded * 4));
+            std::memset(bias, 0, padded * 4);
+            std::memcpy(bias, given_bias, outputs * 4);
+        }
+        if (format == INT8) {
+            scales = static_cast<float*>(std::aligned_alloc(64, padded * 4));
+            std::memset(scales, 0, padded * 4);
+            std::memcpy(scales, given_scales, outputs * 4);
+        }
+        for (int64_t output = 0; output < outputs; ++output) {
+            char* to = values + output / PANEL * panel_bytes();
+            pack_row(to, output % PANEL, given, output, static_cast<const uint16_t*>(given_scales));
+        }
+    }
+
+    void release() {
+        std::free(values), std::free(scales), std::free(bias);
+        values = nullptr, scales = bias = nullptr;
+    }
+
+   private:
+    void pack_row(char* panel, int64_t place, const void* given, int64_t output, const uint16_t* group_scales) const {
+        if (format == FLOAT32) {
+            const float* row = static_cast<const float*>(given) + output * inputs;
+            for (int64_t k = 0; k < inputs; ++k) reinterpret_cast<float*>(panel)[k * PANEL + place] = row[k];
+        } else if (format == BFLOAT16) {
+            const uint16_t* row = static_cast<const uint16_t*>(given) + output * inputs;
+            for (int64_t k = 0; k < inputs; ++k) reinterpret_cast<uint16_t*>(panel)[k * PANEL + place] = row[k];
+        } else if (format == INT8) {
+            const int8_t* row = static_cast<const int8_t*>(given) + output * inputs;
+            for (int64_t k = 0; k < padded_inputs(); ++k) {
+                const int level = k < inputs ? row[k] : 0;
+                panel[k / 4 * 4 * PANEL + place * 4 + k % 4] = static_cast<char>(level + 128);
+            }
+        } else {
+            const int8_t* row = static_cast<const int8_t*>(given) + output * inputs;
+            const int64_t groups = padded_inputs() / GROUP, group_bytes = GROUP * PANEL / 2 + PANEL * 2;
+            for (int64_t group = 0; group < groups; ++group) {
+                char* to = panel + group * group_bytes;
+                for (int64_t j = 0; j < GROUP; ++j) {
+                    const int64_t k = group * GROUP + j;
+                    const int level = (k < inputs ? row[k] : 0) + 8;
+                    char& byte = to[j / 8 * 4 * PANEL + place * 4 + j % 4];
+                    byte = static_cast<char>(byte | (j % 8 < 4 ? level : level << 4));
+                }
+                reinterpret_cast<uint16_t*>(to + GROUP * PANEL / 2)[place] = group_scales[output * groups + group];
+            }
+        }
+    }
+};
+
+// What a matrix is multiplied with: N rows as floats or, for quantized weights, as levels of 8 bits with a scale for
+// every group of inputs.
+struct Rows {
+    int64_t stride = 0;        // of a row, in inputs
+    const float* floats = nullptr;
+    int8_t* levels = nullptr;
+    float* scales = nullptr;   // (N, groups)
+    int32_t* sums = nullptr;   // (N, groups), of levels
+};
+
+inline void quantize_row(const float* row, int64_t size, int64_t padded, int8_t* levels, float* scales, int32_t* sums) {
+    for (int64_t first = 0; first < padded; first += GROUP, ++scales, ++sums) {
+        __m512 parts[GROUP / LANES];
+        __m512 largest = _mm512_setzero_ps();
+        for (int part = 0; part < GROUP / LANES; ++part) {
+            const int64_t at = first + part * LANES;
+            parts[part] = _mm512_maskz_loadu_ps(first_lanes(size - at), row + at);
+            largest = _mm512_max_ps(largest, _mm512_abs_ps(parts[part]));
+        }
+        const float most = _mm512_reduce_max_ps(largest);
+        const float scale = most / 127.0f;
+        const __m512 inverse = _mm512_set1_ps(most > 0.0f ? 127.0f / most : 0.0f);
+        __m512i total = _mm512_setzero_si512();
+        for (int part = 0; part < GROUP / LANES; ++part) {
+            const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(parts[part], inverse));
+            total = _mm512_add_epi32(total, whole);
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(levels + first + part * LANES), _mm512_cvtsepi32_epi8(whole));
+        }
+        *scales = scale;
+        *sums = _mm512_reduce_add_epi32(total);
+    }
+}
+
+// R rows times P panels, two vectors a panel: total[r][2p], total[r][2p + 1].
+template <int R, int P>
+struct Products {
+    __m512 total[R][2 * P];
+
+    void clear() {
+        for (auto& row : total)
+            for (auto& part : row) part = _mm512_setzero_ps();
+    }
+
+    void floats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
+        clear();
+        const float* row = rows.floats + first_row * rows.stride;
+        const float* weights[P];
+        for (int p = 0; p < P; ++p) weights[p] = reinterpret_cast<const float*>(matrix.panel(panel + p));
+        for (int64_t k = 0; k < matrix.inputs; ++k) {
+            __m512 w[2 * P];
+            for (int p = 0; p < P; ++p) {
+                w[2 * p] = _mm512_load_ps(weights[p] + k * PANEL);
+                w[2 * p + 1] = _mm512_load_ps(weights[p] + k * PANEL + LANES);
+            }
+            add(w, row + k, rows.stride);
+        }
+    }
+
+    void bfloats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
+        clear();
+        const float* row = rows.floats + first_row * rows.stride;
+        const uint16_t* weights[P];
+        for (int p = 0; p < P; ++p) weights[p] = reinterpret_cast<const uint16_t*>(matrix.panel(panel + p));
+        for (int64_t k = 0; k < matrix.inputs; ++k) {
+            __m512 w[2 * P];
+            for (int p = 0; p < P; ++p) {
+                _mm_prefetch(reinterpret_cast<const char*>(weights[p] + k * PANEL) + 1024, _MM_HINT_T0);
+                w[2 * p] = from_bf16(weights[p] + k * PANEL);
+                w[2 * p + 1] = from_bf16(weights[p] + k * PANEL + LANES);
+            }
+            add(w, row + k, rows.stride);
+        }
+    }
+
+    void int8(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
+        clear();
+        const int64_t groups = matrix.padded_inputs() / GROUP;
+        const char* weights[P];
+        for (int p = 0; p < P; ++p) weights[p] = matrix.panel(panel + p);
+        for (int64_t group = 0; group < groups; ++group) {
+            __m512i counts[R][2 * P];
+            begin(counts, rows, first_row, groups, group, -128);
+            const int8_t* levels = rows.levels + first_row * rows.stride + group * GROUP;
+            for (int64_t k = 0; k < GROUP; k += 4) {
+                __m512i w[2 * P];
+                for (int p = 0; p < P; ++p) {
+                    const char* at = weights[p] + (group * GROUP + k) * PANEL;
+                    _mm_prefetch(at + 2048, _MM_HINT_T0);
+                    _mm_prefetch(at + 2112, _MM_HINT_T0);
+                    w[2 * p] = _mm512_load_si512(at);
+                    w[2 * p + 1] = _mm512_load_si512(at + 64);
+                }
+                count(counts, w, levels + k, rows.stride);
+            }
+            for (int r = 0; r < R; ++r) {
+                const __m512 scale = _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]);
+                for (int part = 0; part < 2 * P; ++part)
+                    total[r][part] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, total[r][part]);
+            }
+        }
+        for (int part = 0; part < 2 * P; ++part) {
+            const __m512 scale = _mm512_load_ps(matrix.scales + panel * PANEL + part * LANES);
+            for (int r = 0; r < R; ++r) total[r][part] = _mm512_mul_ps(total[r][part], scale);
+        }
+    }
+
+    void int4(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
+        clear();
+        const int64_t groups = matrix.padded_inputs() / GROUP, group_bytes = GROUP * PANEL / 2 + PANEL * 2;
+        const __m512i low = _mm512_set1_epi8(15);
+        const char* weights[P];
+        for (int p = 0; p < P; ++p) weights[p] = matrix.panel(panel + p);
+        for (int64_t group = 0; group < groups; ++group) {
+            __m512i counts[R][2 * P];
+            begin(counts, rows, first_row, groups, group, -8);
+            const int8_t* levels = rows.levels + first_row * rows.stride + group * GROUP;
+            for (int64_t k = 0; k < GROUP; k += 8) {
+                __m512i w[2 * P], high[2 * P];
+                for (int p = 0; p < P; ++p) {
+                    const char* at = weights[p] + group * group_bytes + k * PANEL / 2;
+                    _mm_prefetch(at + 2048, _MM_HINT_T0);
+                    _mm_prefetch(at + 2112, _MM_HINT_T0);
+                    for (int half = 0; half < 2; ++half) {
+                        const __m512i both = _mm512_loadu_si512(at + 64 * half);
+                        w[2 * p + half] = _mm512_and_si512(both, low);
+                        high[2 * p + half] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+                    }
+                }
+                count(counts, w, levels + k, rows.stride);
+                count(counts, high, levels + k + 4, rows.stride);
+            }
+            for (int part = 0; part < 2 * P; ++part) {
+                const char* at = weights[part / 2] + group * group_bytes + GROUP * PANEL / 2 + part % 2 * LANES * 2;
+                const __m512 own = from_bf16(reinterpret_cast<const uint16_t*>(at));
+                for (int r = 0; r < R; ++r) {
+                    const __m512 scale = _mm512_mul_ps(own, _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]));
+                    total[r][part] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, total[r][part]);
+                }
+            }
+        }
+    }
+
+   private:
+    void add(const __m512 (&w)[2 * P], const float* row, int64_t stride) {
+        for (int r = 0; r < R; ++r) {
+            const __m512 value = _mm512_set1_ps(row[r * stride]);
+            for (int part = 0; part < 2 * P; ++part) total[r][part] = _mm512_fmadd_ps(value, w[part], total[r][part]);
+        }
+    }
+
+    // The levels of weights are stored above zero; `offset` times the sum of the row's levels takes that back.
+    static void begin(__m512i (&counts)[R][2 * P], const Rows& rows, int64_t first_row, int64_t groups, int64_t group,
+                      int offset) {
+        for (int r = 0; r < R; ++r) {
+            const __m512i start = _mm512_set1_epi32(offset * rows.sums[(first_row + r) * groups + group]);
+            for (auto& part : counts[r]) part = start;
+        }
+    }
+
+    static void count(__m512i (&counts)[R][2 * P], const __m512i (&w)[2 * P], const int8_t* levels, int64_t stride) {
+        for (int r = 0; r < R; ++r) {
+            int32_t four;
+            std::memcpy(&four, levels + r * stride, 4);
+            const __m512i value = _mm512_set1_epi32(four);
+            for (int part = 0; part < 2 * P; ++part) counts[r][part] = _mm512_dpbusd_epi32(counts[r][part], w[part], value);
+        }
+    }
+};
+
+// Calls sink(row, panel, low, high) with 32 outputs (bias included) of every row and every panel of [first, last).
+template <int R, int P, typename Sink>
+inline void multiply_rows(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t row, Sink& sink) {
+    Products<R, P> products;
+    switch (matrix.format) {
+        case FLOAT32:
+            products.floats(matrix, panel, rows, row);
+            break;
+        case BFLOAT16:
+            products.bfloats(matrix, panel, rows, row);
+            break;
+        case INT8:
+            products.int8(matrix, panel, rows, row);
+            break;
+        default:
+            products.int4(matrix, panel, rows, row);
+    }
+    for (int part = 0; part < 2 * P; ++part) {
+        if (!matrix.bias) break;
+        const __m512 bias = _mm512_load_ps(matrix.bias + panel * PANEL + part * LANES);
+        for (int r = 0; r < R; ++r) products.total[r][part] = _mm512_add_ps(products.total[r][part], bias);
+    }
+    for (int r = 0; r < R; ++r) sink(row + r, panel, products.total[r]);
+}
+
+// Two panels at a time, so that few rows have enough sums to wait for, and a gate meets what it gates.
+template <int P, typename Sink>
+inline void multiply_panels(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t num_rows, Sink& sink) {
+    constexpr int most = P == 1 ? MOST_ROWS : 3;
+    int64_t row = 0;
+    for (; row + most <= num_rows; row += most) multiply_rows<most, P>(matrix, panel, rows, row, sink);
+    switch (num_rows - row) {
+        case 1:
+            return multiply_rows<1, P>(matrix, panel, rows, row, sink);
+        case 2:
+            return multiply_rows<2, P>(matrix, panel, rows, row, sink);
+    }
+    if constexpr (most > 3) {
+        switch (num_rows - row) {
+            case 3:
+                return multiply_rows<3, P>(matrix, panel, rows, row, sink);
+            case 4:
+                return multiply_rows<4, P>(matrix, panel, rows, row, sink);
+            case 5:
+                return multiply_rows<5, P>(matrix, panel, rows, row, sink);
+        }
+    }
+}

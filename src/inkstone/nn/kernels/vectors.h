@@ -1,0 +1,79 @@
+// Sixteen floats at a time.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+
+constexpr int LANES = 16;
+
+inline __mmask16 first_lanes(int64_t count) {
+    return count >= LANES ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << (count < 0 ? 0 : count)) - 1);
+}
+
+// exp(x) within two units in the last place; 0 below -104, infinity above 88.7.
+inline __m512 exp16(__m512 x) {
+    const __m512 low = _mm512_set1_ps(-104.0f), high = _mm512_set1_ps(89.0f);
+    x = _mm512_max_ps(_mm512_min_ps(x, high), low);
+    const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.442695041f)),
+                                              _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 rest = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693359375f), x);
+    rest = _mm512_fnmadd_ps(whole, _mm512_set1_ps(-2.12194440e-4f), rest);
+    __m512 power = _mm512_set1_ps(1.9875691500e-4f);
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(1.3981999507e-3f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(8.3334519073e-3f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(4.1665795894e-2f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(1.6666665459e-1f));
+    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(5.0000001201e-1f));
+    power = _mm512_fmadd_ps(power, _mm512_mul_ps(rest, rest), _mm512_add_ps(rest, _mm512_set1_ps(1.0f)));
+    return _mm512_scalef_ps(power, whole);
+}
+
+inline __m512 sigmoid16(__m512 x) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    return _mm512_div_ps(one, _mm512_add_ps(one, exp16(_mm512_sub_ps(_mm512_setzero_ps(), x))));
+}
+
+enum Activation : int64_t { SILU = 0, GELU_TANH = 1, GELU = 2, RELU = 3 };
+
+inline __m512 activate16(__m512 x, int64_t activation) {
+    switch (activation) {
+        case SILU:
+            return _mm512_mul_ps(x, sigmoid16(x));
+        case GELU_TANH: {  // x/2 · (1 + tanh y) = x · sigmoid(2y)
+            const __m512 cubic = _mm512_mul_ps(_mm512_mul_ps(x, x), _mm512_mul_ps(x, _mm512_set1_ps(0.044715f)));
+            const __m512 inner = _mm512_mul_ps(_mm512_add_ps(x, cubic), _mm512_set1_ps(1.5957691216057308f));
+            return _mm512_mul_ps(x, sigmoid16(inner));
+        }
+        case RELU:
+            return _mm512_max_ps(x, _mm512_setzero_ps());
+        default: {
+            alignas(64) float values[LANES];
+            _mm512_store_ps(values, x);
+            for (float& value : values) value *= 0.5f * (1.0f + std::erf(value * 0.70710678f));
+            return _mm512_load_ps(values);
+        }
+    }
+}
+
+inline __m512 from_bf16(const uint16_t* values) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+// Values that keys and values are kept as.
+struct Half {
+    uint16_t bits;
+};
+
+inline __m512 load16(const float* values) { return _mm512_loadu_ps(values); }
+inline __m512 load16(const Half* values) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)));
+}
+inline void keep(float* to, float value) { *to = value; }
+inline void keep(Half* to, float value) {
+    const float largest = 65504.0f;  // a finite half stays finite: what is masked is multiplied by zero
+    value = value > largest ? largest : value < -largest ? -largest : value;
+    to->bits = _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
