@@ -125,14 +125,18 @@ class Decoder {
         block_bytes_ = values * (shape.keeps_halves ? sizeof(Half) : sizeof(float));
         // One block more, of zeros, for what lies beyond a sequence's end.
         layer_bytes_ = block_bytes_ * (shape.num_blocks + 2);
-        kept_ = static_cast<char*>(std::calloc(layer_bytes_ * shape.num_layers + 4096, 1));
+        kept_bytes_ = layer_bytes_ * shape.num_layers + 4096;
+        void* kept = mmap(nullptr, kept_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (kept == MAP_FAILED) return;
+        madvise(kept, kept_bytes_, MADV_HUGEPAGE);
+        kept_ = static_cast<char*>(kept);
     }
 
     ~Decoder() {
         for (Layer& layer : layers_)
             for (Matrix* matrix : {&layer.qkv, &layer.output, &layer.up, &layer.down}) matrix->release();
         head_.release();
-        std::free(kept_);
+        if (kept_) munmap(kept_, kept_bytes_);
     }
 
     bool is_ready() const { return kept_ != nullptr; }
@@ -562,8 +566,8 @@ class Decoder {
     Matrix head_;
     std::vector<Own> own_;
     Prepared shared_;
-    char* kept_;
-    int64_t block_bytes_, layer_bytes_;
+    char* kept_ = nullptr;
+    int64_t kept_bytes_ = 0, block_bytes_ = 0, layer_bytes_ = 0;
     // Of the current step.
     const StepInput* input_ = nullptr;
     int64_t num_rows_ = 0, qkv_width_ = 0;

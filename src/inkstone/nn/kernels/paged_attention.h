@@ -11,7 +11,7 @@
 #include "vectors.h"
 
 constexpr int64_t BLOCK = 16;                   // tokens
-constexpr int64_t STRETCH = 4;                  // blocks that are read together
+constexpr int STRETCH = 4;                      // blocks that are read together
 constexpr int MOST_QUERIES = 4;                 // computed at once
 constexpr int64_t KEYS = BLOCK * STRETCH;
 constexpr int64_t MOST_HEAD_DIM = 256;
@@ -22,6 +22,25 @@ struct Query {
     float* result;         // (D,)
     int64_t first, last;   // keys [first, last] are seen
 };
+
+// results[r] += weights[r] · values, for W vectors of their components.
+template <int R, int W, typename Kept>
+ALWAYS_INLINE inline void add_values(const Kept* const (&kept)[STRETCH], const float (&weights)[R][KEYS],
+                                     float (&results)[R][MOST_HEAD_DIM], int64_t part, int64_t num_keys,
+                                     int64_t head_dim) {
+    __m512 total[R][W];
+    repeat<R>(EACH(r) { repeat<W>(EACH(i) { total[r][i] = _mm512_load_ps(results[r] + (part + i) * LANES); }); });
+    for (int64_t key = 0; key < num_keys; ++key) {
+        const Kept* values = kept[key / BLOCK] + head_dim * BLOCK + key % BLOCK * head_dim + part * LANES;
+        __m512 v[W];
+        repeat<W>(EACH(i) { v[i] = load16(values + i * LANES); });
+        repeat<R>(EACH(r) {
+            const __m512 weight = _mm512_set1_ps(weights[r][key]);
+            repeat<W>(EACH(i) { total[r][i] = _mm512_fmadd_ps(weight, v[i], total[r][i]); });
+        });
+    }
+    repeat<R>(EACH(r) { repeat<W>(EACH(i) { _mm512_store_ps(results[r] + (part + i) * LANES, total[r][i]); }); });
+}
 
 // R queries of attention heads that share a key/value head, and of one sequence.
 template <int R, typename Kept>
@@ -39,72 +58,46 @@ void attend_rows(const Query* queries, const Kept* const* blocks, int64_t num_bl
     }
     for (int64_t start = first / KEYS * KEYS; start <= last; start += KEYS) {
         const Kept* kept[STRETCH];
-        for (int64_t b = 0; b < STRETCH; ++b) {
+        repeat<STRETCH>(EACH(b) {
             const int64_t block = start / BLOCK + b;
             kept[b] = block < num_blocks ? blocks[block] : nothing;
-        }
+        });
         __m512 scores[R][STRETCH];
-        for (auto& row : scores)
-            for (auto& part : row) part = _mm512_setzero_ps();
+        repeat<R>(EACH(r) { repeat<STRETCH>(EACH(b) { scores[r][b] = _mm512_setzero_ps(); }); });
         for (int64_t d = 0; d < head_dim; ++d) {
             __m512 keys[STRETCH];
-            for (int64_t b = 0; b < STRETCH; ++b) keys[b] = load16(kept[b] + d * BLOCK);
-            for (int r = 0; r < R; ++r) {
+            repeat<STRETCH>(EACH(b) { keys[b] = load16(kept[b] + d * BLOCK); });
+            repeat<R>(EACH(r) {
                 const __m512 value = _mm512_set1_ps(queries[r].values[d]);
-                for (int64_t b = 0; b < STRETCH; ++b) scores[r][b] = _mm512_fmadd_ps(value, keys[b], scores[r][b]);
-            }
+                repeat<STRETCH>(EACH(b) { scores[r][b] = _mm512_fmadd_ps(value, keys[b], scores[r][b]); });
+            });
         }
-        for (int r = 0; r < R; ++r) {
+        repeat<R>(EACH(r) {
             const int64_t from = queries[r].first - start, to = queries[r].last + 1 - start;
-            __m512 greatest = _mm512_set1_ps(-1e30f);
-            for (int64_t b = 0; b < STRETCH; ++b) {
-                const __mmask16 seen = first_lanes(to - b * BLOCK) & ~first_lanes(from - b * BLOCK);
-                scores[r][b] = _mm512_mask_blend_ps(seen, _mm512_set1_ps(-1e38f), scores[r][b]);
-                greatest = _mm512_max_ps(greatest, scores[r][b]);
-            }
-            greatest = _mm512_max_ps(most[r], _mm512_set1_ps(_mm512_reduce_max_ps(greatest)));
+            __mmask16 seen[STRETCH];
+            __m512 greatest = most[r];
+            repeat<STRETCH>(EACH(b) {
+                seen[b] = first_lanes(to - b * BLOCK) & ~first_lanes(from - b * BLOCK);
+                greatest = _mm512_mask_max_ps(greatest, seen[b], greatest, scores[r][b]);
+            });
+            greatest = _mm512_set1_ps(_mm512_reduce_max_ps(greatest));
             const __m512 fade = exp16(_mm512_sub_ps(most[r], greatest));
             most[r] = greatest;
             sum[r] = _mm512_mul_ps(sum[r], fade);
-            for (int64_t b = 0; b < STRETCH; ++b) {
-                const __m512 weight = exp16(_mm512_sub_ps(scores[r][b], greatest));
-                const __mmask16 seen = first_lanes(to - b * BLOCK) & ~first_lanes(from - b * BLOCK);
-                const __m512 kept_weight = _mm512_maskz_mov_ps(seen, weight);
-                sum[r] = _mm512_add_ps(sum[r], kept_weight);
-                _mm512_store_ps(weights[r] + b * BLOCK, kept_weight);
-            }
+            repeat<STRETCH>(EACH(b) {
+                const __m512 weight = _mm512_maskz_mov_ps(seen[b], exp16(_mm512_sub_ps(scores[r][b], greatest)));
+                sum[r] = _mm512_add_ps(sum[r], weight);
+                _mm512_store_ps(weights[r] + b * BLOCK, weight);
+            });
             for (int64_t part = 0; part < parts; ++part) {
                 float* at = results[r] + part * LANES;
                 _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), fade));
             }
-        }
+        });
         const int64_t num_keys = std::min(KEYS, last + 1 - start);
-        // 64 components of the values at a time.
-        for (int64_t part = 0; part < parts; part += 4) {
-            const int64_t wide = std::min<int64_t>(4, parts - part);
-            __m512 total[R][4];
-            for (int r = 0; r < R; ++r)
-                for (int64_t i = 0; i < wide; ++i) total[r][i] = _mm512_load_ps(results[r] + (part + i) * LANES);
-            for (int64_t key = 0; key < num_keys; ++key) {
-                const Kept* values = kept[key / BLOCK] + head_dim * BLOCK + key % BLOCK * head_dim + part * LANES;
-                if (wide == 4) {
-                    __m512 v[4];
-                    for (int i = 0; i < 4; ++i) v[i] = load16(values + i * LANES);
-                    for (int r = 0; r < R; ++r) {
-                        const __m512 weight = _mm512_set1_ps(weights[r][key]);
-                        for (int i = 0; i < 4; ++i) total[r][i] = _mm512_fmadd_ps(weight, v[i], total[r][i]);
-                    }
-                } else {
-                    for (int64_t i = 0; i < wide; ++i) {
-                        const __m512 v = load16(values + i * LANES);
-                        for (int r = 0; r < R; ++r)
-                            total[r][i] = _mm512_fmadd_ps(_mm512_set1_ps(weights[r][key]), v, total[r][i]);
-                    }
-                }
-            }
-            for (int r = 0; r < R; ++r)
-                for (int64_t i = 0; i < wide; ++i) _mm512_store_ps(results[r] + (part + i) * LANES, total[r][i]);
-        }
+        int64_t part = 0;
+        for (; part + 4 <= parts; part += 4) add_values<R, 4>(kept, weights, results, part, num_keys, head_dim);
+        for (; part < parts; ++part) add_values<R, 1>(kept, weights, results, part, num_keys, head_dim);
     }
     for (int r = 0; r < R; ++r) {
         const float total = _mm512_reduce_add_ps(sum[r]);

@@ -151,136 +151,134 @@ inline void quantize_row(const float* row, int64_t size, int64_t padded, int8_t*
 // R rows times P panels, two vectors a panel: total[r][2p], total[r][2p + 1].
 template <int R, int P>
 struct Products {
-    __m512 total[R][2 * P];
+    static constexpr int PARTS = 2 * P;
+    __m512 total[R][PARTS];
 
-    void clear() {
-        for (auto& row : total)
-            for (auto& part : row) part = _mm512_setzero_ps();
-    }
-
-    void floats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        clear();
-        const float* row = rows.floats + first_row * rows.stride;
+    ALWAYS_INLINE void floats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
         const float* weights[P];
-        for (int p = 0; p < P; ++p) weights[p] = reinterpret_cast<const float*>(matrix.panel(panel + p));
-        for (int64_t k = 0; k < matrix.inputs; ++k) {
-            __m512 w[2 * P];
-            for (int p = 0; p < P; ++p) {
-                w[2 * p] = _mm512_load_ps(weights[p] + k * PANEL);
-                w[2 * p + 1] = _mm512_load_ps(weights[p] + k * PANEL + LANES);
-            }
-            add(w, row + k, rows.stride);
-        }
+        repeat<P>(EACH(p) { weights[p] = reinterpret_cast<const float*>(matrix.panel(panel + p)); });
+        add(matrix.inputs, rows, first_row, [&](int p, int half, int64_t k) ALWAYS_INLINE {
+            return _mm512_load_ps(weights[p] + k * PANEL + half * LANES);
+        });
     }
 
-    void bfloats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        clear();
-        const float* row = rows.floats + first_row * rows.stride;
+    ALWAYS_INLINE void bfloats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
         const uint16_t* weights[P];
-        for (int p = 0; p < P; ++p) weights[p] = reinterpret_cast<const uint16_t*>(matrix.panel(panel + p));
-        for (int64_t k = 0; k < matrix.inputs; ++k) {
-            __m512 w[2 * P];
-            for (int p = 0; p < P; ++p) {
-                _mm_prefetch(reinterpret_cast<const char*>(weights[p] + k * PANEL) + 1024, _MM_HINT_T0);
-                w[2 * p] = from_bf16(weights[p] + k * PANEL);
-                w[2 * p + 1] = from_bf16(weights[p] + k * PANEL + LANES);
-            }
-            add(w, row + k, rows.stride);
-        }
+        repeat<P>(EACH(p) { weights[p] = reinterpret_cast<const uint16_t*>(matrix.panel(panel + p)); });
+        add(matrix.inputs, rows, first_row, [&](int p, int half, int64_t k) ALWAYS_INLINE {
+            return from_bf16(weights[p] + k * PANEL + half * LANES);
+        });
     }
 
-    void int8(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        clear();
-        const int64_t groups = matrix.padded_inputs() / GROUP;
+    ALWAYS_INLINE void int8(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
         const char* weights[P];
-        for (int p = 0; p < P; ++p) weights[p] = matrix.panel(panel + p);
-        for (int64_t group = 0; group < groups; ++group) {
-            __m512i counts[R][2 * P];
-            begin(counts, rows, first_row, groups, group, -128);
-            const int8_t* levels = rows.levels + first_row * rows.stride + group * GROUP;
-            for (int64_t k = 0; k < GROUP; k += 4) {
-                __m512i w[2 * P];
-                for (int p = 0; p < P; ++p) {
-                    const char* at = weights[p] + (group * GROUP + k) * PANEL;
-                    _mm_prefetch(at + 2048, _MM_HINT_T0);
-                    _mm_prefetch(at + 2112, _MM_HINT_T0);
-                    w[2 * p] = _mm512_load_si512(at);
-                    w[2 * p + 1] = _mm512_load_si512(at + 64);
+        repeat<P>(EACH(p) { weights[p] = matrix.panel(panel + p); });
+        count_groups(
+            matrix, rows, first_row, -128,
+            [&](int64_t group, auto& counts, const int8_t* levels) ALWAYS_INLINE {
+                for (int64_t k = 0; k < GROUP; k += 4) {
+                    __m512i w[PARTS];
+                    repeat<P>(EACH(p) {
+                        const char* at = weights[p] + (group * GROUP + k) * PANEL;
+                        ahead(at);
+                        w[2 * p] = _mm512_load_si512(at);
+                        w[2 * p + 1] = _mm512_load_si512(at + 64);
+                    });
+                    count(counts, w, levels + k, rows.stride);
                 }
-                count(counts, w, levels + k, rows.stride);
-            }
-            for (int r = 0; r < R; ++r) {
-                const __m512 scale = _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]);
-                for (int part = 0; part < 2 * P; ++part)
-                    total[r][part] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, total[r][part]);
-            }
-        }
-        for (int part = 0; part < 2 * P; ++part) {
+            },
+            [](int64_t, int) ALWAYS_INLINE { return _mm512_set1_ps(1.0f); });
+        repeat<PARTS>(EACH(part) {
             const __m512 scale = _mm512_load_ps(matrix.scales + panel * PANEL + part * LANES);
-            for (int r = 0; r < R; ++r) total[r][part] = _mm512_mul_ps(total[r][part], scale);
-        }
+            repeat<R>(EACH(r) { total[r][part] = _mm512_mul_ps(total[r][part], scale); });
+        });
     }
 
-    void int4(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        clear();
-        const int64_t groups = matrix.padded_inputs() / GROUP, group_bytes = GROUP * PANEL / 2 + PANEL * 2;
+    ALWAYS_INLINE void int4(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
+        constexpr int64_t group_bytes = GROUP * PANEL / 2 + PANEL * 2;
         const __m512i low = _mm512_set1_epi8(15);
         const char* weights[P];
-        for (int p = 0; p < P; ++p) weights[p] = matrix.panel(panel + p);
-        for (int64_t group = 0; group < groups; ++group) {
-            __m512i counts[R][2 * P];
-            begin(counts, rows, first_row, groups, group, -8);
-            const int8_t* levels = rows.levels + first_row * rows.stride + group * GROUP;
-            for (int64_t k = 0; k < GROUP; k += 8) {
-                __m512i w[2 * P], high[2 * P];
-                for (int p = 0; p < P; ++p) {
-                    const char* at = weights[p] + group * group_bytes + k * PANEL / 2;
-                    _mm_prefetch(at + 2048, _MM_HINT_T0);
-                    _mm_prefetch(at + 2112, _MM_HINT_T0);
-                    for (int half = 0; half < 2; ++half) {
-                        const __m512i both = _mm512_loadu_si512(at + 64 * half);
-                        w[2 * p + half] = _mm512_and_si512(both, low);
-                        high[2 * p + half] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
-                    }
+        repeat<P>(EACH(p) { weights[p] = matrix.panel(panel + p); });
+        count_groups(
+            matrix, rows, first_row, -8,
+            [&](int64_t group, auto& counts, const int8_t* levels) ALWAYS_INLINE {
+                for (int64_t k = 0; k < GROUP; k += 8) {
+                    __m512i first[PARTS], second[PARTS];
+                    repeat<PARTS>(EACH(part) {
+                        const char* at = weights[part / 2] + group * group_bytes + k * PANEL / 2 + part % 2 * 64;
+                        if constexpr (part % 2 == 0) ahead(at);
+                        const __m512i both = _mm512_loadu_si512(at);
+                        first[part] = _mm512_and_si512(both, low);
+                        second[part] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+                    });
+                    count(counts, first, levels + k, rows.stride);
+                    count(counts, second, levels + k + 4, rows.stride);
                 }
-                count(counts, w, levels + k, rows.stride);
-                count(counts, high, levels + k + 4, rows.stride);
-            }
-            for (int part = 0; part < 2 * P; ++part) {
+            },
+            [&](int64_t group, int part) ALWAYS_INLINE {
                 const char* at = weights[part / 2] + group * group_bytes + GROUP * PANEL / 2 + part % 2 * LANES * 2;
-                const __m512 own = from_bf16(reinterpret_cast<const uint16_t*>(at));
-                for (int r = 0; r < R; ++r) {
-                    const __m512 scale = _mm512_mul_ps(own, _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]));
-                    total[r][part] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, total[r][part]);
-                }
-            }
-        }
+                return from_bf16(reinterpret_cast<const uint16_t*>(at));
+            });
     }
 
    private:
-    void add(const __m512 (&w)[2 * P], const float* row, int64_t stride) {
-        for (int r = 0; r < R; ++r) {
-            const __m512 value = _mm512_set1_ps(row[r * stride]);
-            for (int part = 0; part < 2 * P; ++part) total[r][part] = _mm512_fmadd_ps(value, w[part], total[r][part]);
+    // Weights are read once where there are few rows: they come from far, and in a known order.
+    static ALWAYS_INLINE void ahead(const char* at) {
+        if constexpr (R <= 3) {
+            _mm_prefetch(at + 2048, _MM_HINT_T0);
+            _mm_prefetch(at + 2112, _MM_HINT_T0);
         }
     }
 
-    // The levels of weights are stored above zero; `offset` times the sum of the row's levels takes that back.
-    static void begin(__m512i (&counts)[R][2 * P], const Rows& rows, int64_t first_row, int64_t groups, int64_t group,
-                      int offset) {
-        for (int r = 0; r < R; ++r) {
-            const __m512i start = _mm512_set1_epi32(offset * rows.sums[(first_row + r) * groups + group]);
-            for (auto& part : counts[r]) part = start;
+    template <typename Weights>
+    ALWAYS_INLINE void add(int64_t inputs, const Rows& rows, int64_t first_row, Weights weights) {
+        __m512 sums[R][PARTS];
+        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_setzero_ps(); }); });
+        const float* row = rows.floats + first_row * rows.stride;
+        for (int64_t k = 0; k < inputs; ++k) {
+            __m512 w[PARTS];
+            repeat<PARTS>(EACH(part) { w[part] = weights(part / 2, part % 2, k); });
+            repeat<R>(EACH(r) {
+                const __m512 value = _mm512_set1_ps(row[r * rows.stride + k]);
+                repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_fmadd_ps(value, w[part], sums[r][part]); });
+            });
         }
+        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { total[r][part] = sums[r][part]; }); });
     }
 
-    static void count(__m512i (&counts)[R][2 * P], const __m512i (&w)[2 * P], const int8_t* levels, int64_t stride) {
-        for (int r = 0; r < R; ++r) {
+    // Levels of weights are stored above zero; `offset` times the sum of the row's levels takes that back.
+    template <typename Group, typename Scales>
+    ALWAYS_INLINE void count_groups(const Matrix& matrix, const Rows& rows, int64_t first_row, int offset,
+                                    Group count_group, Scales scales) {
+        const int64_t groups = matrix.padded_inputs() / GROUP;
+        __m512 sums[R][PARTS];
+        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_setzero_ps(); }); });
+        for (int64_t group = 0; group < groups; ++group) {
+            __m512i counts[R][PARTS];
+            repeat<R>(EACH(r) {
+                const __m512i start = _mm512_set1_epi32(offset * rows.sums[(first_row + r) * groups + group]);
+                repeat<PARTS>(EACH(part) { counts[r][part] = start; });
+            });
+            count_group(group, counts, rows.levels + first_row * rows.stride + group * GROUP);
+            repeat<PARTS>(EACH(part) {
+                const __m512 own = scales(group, part);
+                repeat<R>(EACH(r) {
+                    const __m512 scale = _mm512_mul_ps(own, _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]));
+                    sums[r][part] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, sums[r][part]);
+                });
+            });
+        }
+        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { total[r][part] = sums[r][part]; }); });
+    }
+
+    static ALWAYS_INLINE void count(__m512i (&counts)[R][PARTS], const __m512i (&w)[PARTS], const int8_t* levels,
+                                    int64_t stride) {
+        repeat<R>(EACH(r) {
             int32_t four;
             std::memcpy(&four, levels + r * stride, 4);
             const __m512i value = _mm512_set1_epi32(four);
-            for (int part = 0; part < 2 * P; ++part) counts[r][part] = _mm512_dpbusd_epi32(counts[r][part], w[part], value);
-        }
+            repeat<PARTS>(EACH(part) { counts[r][part] = _mm512_dpbusd_epi32(counts[r][part], w[part], value); });
+        });
     }
 };
 
@@ -301,12 +299,13 @@ inline void multiply_rows(const Matrix& matrix, int64_t panel, const Rows& rows,
         default:
             products.int4(matrix, panel, rows, row);
     }
-    for (int part = 0; part < 2 * P; ++part) {
-        if (!matrix.bias) break;
-        const __m512 bias = _mm512_load_ps(matrix.bias + panel * PANEL + part * LANES);
-        for (int r = 0; r < R; ++r) products.total[r][part] = _mm512_add_ps(products.total[r][part], bias);
+    if (matrix.bias) {
+        repeat<2 * P>(EACH(part) {
+            const __m512 bias = _mm512_load_ps(matrix.bias + panel * PANEL + part * LANES);
+            repeat<R>(EACH(r) { products.total[r][part] = _mm512_add_ps(products.total[r][part], bias); });
+        });
     }
-    for (int r = 0; r < R; ++r) sink(row + r, panel, products.total[r]);
+    repeat<R>(EACH(r) { sink(row + r, panel, products.total[r]); });
 }
 
 // Two panels at a time, so that few rows have enough sums to wait for, and a gate meets what it gates.

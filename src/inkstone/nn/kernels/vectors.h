@@ -5,8 +5,25 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 constexpr int LANES = 16;
+
+#define ALWAYS_INLINE __attribute__((always_inline))
+
+template <int... I, typename Body>
+ALWAYS_INLINE inline void repeat_each(std::integer_sequence<int, I...>, Body& body) {
+    (body(std::integral_constant<int, I>{}), ...);
+}
+
+// body(0) … body(N - 1), written out: arrays of sums whose indices the compiler knows stay in registers.
+template <int N, typename Body>
+ALWAYS_INLINE inline void repeat(Body body) {
+    repeat_each(std::make_integer_sequence<int, N>{}, body);
+}
+
+#define EACH(index) [&](auto index) ALWAYS_INLINE
 
 inline __mmask16 first_lanes(int64_t count) {
     return count >= LANES ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << (count < 0 ? 0 : count)) - 1);
