@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from inkstone.engine.native_runner import NativeRunner
 from inkstone.engine.runner import Runner
 from inkstone.engine.torch_runner import RecurrentRunner, TorchRunner
+from inkstone.nn.kernels.decoder_step import unavailable, unsupported
 from inkstone.nn.models.base import Decoder, EncoderDecoder
 from inkstone.nn.models.gpt2 import GPT2Config, GPT2LMHeadModel
 from inkstone.nn.models.lstm import LstmConfig, LstmForCausalLM
@@ -87,6 +89,14 @@ def torch_runner(family: str, num_blocks: int, block_size: int = 4) -> Runner:
     if isinstance(model, LstmForCausalLM):
         return RecurrentRunner(model, max(1, num_blocks // 4))
     return TorchRunner(model, num_blocks, block_size)
+
+
+def native_runner(family: str, num_blocks: int) -> Runner | None:
+    """What computes a family by native steps, in float32 throughout; None where nothing does."""
+    model = tiny(family)
+    if isinstance(model, EncoderDecoder) or unavailable() or unsupported(model):
+        return None
+    return NativeRunner(model, "float32", num_blocks, 2, halves=False)
 
 
 @torch.inference_mode()

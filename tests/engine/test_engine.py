@@ -1,16 +1,18 @@
 """Whatever comes and goes, every completion is the one that the model gives when it is asked alone and slowly."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkstone.engine import Engine, Output, Request
+from inkstone.engine.runner import Runner
+from inkstone.engine.speculate import Drafter, DraftModel, PromptLookup
 from inkstone.nn.models.base import EncoderDecoder
 from inkstone.nn.sampling_params import SamplingParams
-from tests.engine.models import FAMILIES, VOCAB, tiny, torch_runner
+from tests.engine.models import FAMILIES, VOCAB, native_runner, tiny, torch_runner
 from tests.engine.naive import naive
 
 STOP_IDS = (3, 11)
@@ -47,12 +49,15 @@ def arrivals(draw: st.DrawFn, family: str) -> Arrival:
 
 
 @st.composite
-def workloads(draw: st.DrawFn) -> tuple[str, list[Arrival], dict[str, int]]:
-    family = draw(st.sampled_from(sorted(FAMILIES)))
+def workloads(
+    draw: st.DrawFn, families: Sequence[str] = sorted(FAMILIES)
+) -> tuple[str, list[Arrival], dict[str, int]]:
+    family = draw(st.sampled_from(families))
     shape = {
         "num_blocks": draw(st.integers(12, 40)),
         "max_running": draw(st.integers(1, 6)),
         "max_step_tokens": draw(st.sampled_from([1, 3, 8, 64])),
+        "drafter": draw(st.sampled_from([0, 1, 2])),
     }
     return family, draw(st.lists(arrivals(family), min_size=1, max_size=7)), shape
 
@@ -86,9 +91,34 @@ def test_whatever_comes_and_goes_completions_are_those_of_naive_generation(
     workload: tuple[str, list[Arrival], dict[str, int]],
 ) -> None:
     family, arrived, shape = workload
-    runner = torch_runner(family, shape["num_blocks"])
+    check(torch_runner(family, shape["num_blocks"]), family, arrived, shape)
+
+
+@settings(max_examples=200)
+@given(workload=workloads(families=sorted(name for name in FAMILIES if native_runner(name, 1) is not None)))
+def test_so_they_are_by_native_steps(workload: tuple[str, list[Arrival], dict[str, int]]) -> None:
+    family, arrived, shape = workload
+    runner = native_runner(family, shape["num_blocks"] // 4)
+    assert runner is not None
+    check(runner, family, arrived, shape)
+
+
+def drafter(family: str, kind: int) -> Drafter | None:
+    """None, what the text itself tells, or a small model: another family with the same vocabulary."""
+    if kind == 0 or family == "lstm":
+        return None
+    if kind == 1 or isinstance(tiny(family), EncoderDecoder):
+        return PromptLookup(3, 1)
+    return DraftModel(torch_runner("gpt2", 20), STOP_IDS)
+
+
+def check(runner: Runner, family: str, arrived: list[Arrival], shape: dict[str, int]) -> None:
     engine = Engine(
-        runner, stop_ids=STOP_IDS, max_running=shape["max_running"], max_step_tokens=shape["max_step_tokens"]
+        runner,
+        stop_ids=STOP_IDS,
+        max_running=shape["max_running"],
+        max_step_tokens=shape["max_step_tokens"],
+        drafter=drafter(family, shape["drafter"]),
     )
     outputs = run(engine, arrived)
     for place, arrival in enumerate(arrived):

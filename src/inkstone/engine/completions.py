@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from inkstone.engine.metrics import Metrics
 from inkstone.engine.request import Output
-from inkstone.engine.sampler import Choice, Place, choose, log_probability_of
+from inkstone.engine.sampler import Choice, Place, choose, log_probability_of, place_of
 from inkstone.engine.scheduler import Chunk, Scheduler
 from inkstone.engine.sequence import BlockTables, Group, Sequence
+from inkstone.engine.speculate import Speculator
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.text_stream import TextStream
 
@@ -30,6 +30,7 @@ class Completions:
         decode: token ids → text.
         context: of the model, in tokens.
         metrics: where drafts are counted.
+        speculator: that is told what became of drafts.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class Completions:
         decode: Decode | None,
         context: int,
         metrics: Metrics,
+        speculator: Speculator | None,
     ) -> None:
         self._scheduler, self._tables = scheduler, tables
-        self._stop_ids, self._decode, self._context, self._metrics = stop_ids, decode, context, metrics
+        self._stop_ids, self._decode, self._context = stop_ids, decode, context
+        self._metrics, self._speculator = metrics, speculator
 
     def begin(self, group: Group) -> None:
         """Prepare the first sequence of a request."""
@@ -66,7 +69,7 @@ class Completions:
                 sequences = [chunk.sequence, *self._forks(chunk.sequence)]
                 work.append((chunk, sequences))
                 for sequence in sequences:
-                    places += [self._place(sequence, number) for number in range(last - first)]
+                    places += [place_of(sequence, self._stop_ids, number) for number in range(last - first)]
                     rows += range(first, last)
             first = last
         if not places:
@@ -78,6 +81,12 @@ class Completions:
                 drawn = [next(choices) for _ in range(1 + chunk.num_drafts)]
                 outputs += self._extend(sequence, drawn)
         return outputs
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence goes no further."""
+        self._scheduler.remove(sequence)
+        if self._speculator is not None:
+            self._speculator.forget(sequence)
 
     def _params(self, group: Group) -> SamplingParams:
         assert isinstance(group.request.params, SamplingParams)
@@ -101,39 +110,29 @@ class Completions:
             self._scheduler.join(fork)
         return forks
 
-    def _place(self, sequence: Sequence, num_drafts: int) -> Place:
-        group = sequence.group
-        params, drafts = self._params(group), sequence.drafts[:num_drafts]
-        matcher = sequence.matcher
-        return Place(
-            [*sequence.token_ids, *drafts] if drafts else sequence.token_ids,
-            len(group.request.prompt_ids),
-            params,
-            sequence.index,
-            params.ends(self._stop_ids),
-            None if matcher is None else partial(matcher.mask, drafts=drafts),
-        )
-
     def _extend(self, sequence: Sequence, drawn: AbstractSequence[Choice]) -> list[Output]:
         """Go on with the first token and, as long as the drafts were right, with those after them."""
         group = sequence.group
         output = Output(group.request_id, sequence.index)
         if group.last_token_at is None:
             output.prompt_log_probabilities = group.prompt_scores
-        drafts, sequence.drafts = sequence.drafts, []
+        drafts, sequence.drafts, num_accepted = sequence.drafts, [], 0
         for number, choice in enumerate(drawn):
             self._take(sequence, choice, output)
             if output.finish_reason or number == len(drafts) or choice.token_id != drafts[number]:
                 break
             self._tables.computed(sequence, 1)
-            self._metrics.accepted_tokens += 1
+            num_accepted += 1
+        self._metrics.accepted_tokens += num_accepted
         self._metrics.drafted_tokens += len(drafts)
+        if self._speculator is not None:
+            self._speculator.observe(sequence, len(drafts), num_accepted)
         self._metrics.new_tokens += len(output.token_ids)
         self._note_time(group)
         if output.finish_reason:
             if self._params(group).best_of is not None:
                 output.score = sequence.log_probability / max(1, sequence.num_new + (output.stop_id is not None))
-            self._scheduler.remove(sequence)
+            self.forget(sequence)
             group.sequences.remove(sequence)
         return self._released(group, output)
 

@@ -17,6 +17,7 @@ from inkstone.engine.request import Output, Request
 from inkstone.engine.runner import Runner
 from inkstone.engine.scheduler import Chunk, Scheduler, StepPlan
 from inkstone.engine.sequence import BlockTables, Group
+from inkstone.engine.speculate import Drafter, Speculator
 from inkstone.nn.beam import BeamParams
 
 
@@ -30,6 +31,7 @@ class Engine:
         max_running: sequences that are computed together.
         max_step_tokens: of one step; longer prompts are read in chunks.
         prefix_reuse: remember what earlier requests have computed.
+        drafter: guesses tokens that a step then confirms; not for recurrent models.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Engine:
         max_running: int = 64,
         max_step_tokens: int = 512,
         prefix_reuse: bool = True,
+        drafter: Drafter | None = None,
     ) -> None:
         self.metrics = Metrics()
         self._runner, self._has_text = runner, decode is not None
@@ -48,7 +51,9 @@ class Engine:
         self._tables = BlockTables(self._blocks, runner.window, reuse=prefix_reuse and runner.reuses)
         self._scheduler = Scheduler(self._tables, max_running, max(max_step_tokens, max_running))
         shared = (self._scheduler, self._tables, stop_ids, decode, runner.context)
-        self._completions, self._beams = Completions(*shared, self.metrics), Beams(*shared)
+        self._speculator = None if drafter is None else Speculator(drafter)
+        self._completions = Completions(*shared, self.metrics, self._speculator)
+        self._beams = Beams(*shared)
         self._groups: dict[int, Group] = {}
         self._next_id = 0
 
@@ -87,7 +92,7 @@ class Engine:
         if group is None:
             return
         for sequence in group.sequences:
-            self._scheduler.remove(sequence)
+            self._completions.forget(sequence)
         group.sequences = []
         self._forget(group)
 
@@ -97,6 +102,7 @@ class Engine:
         begun = time.perf_counter()
         self.metrics.first_token_s, self.metrics.between_tokens_s = [], []
         outputs = self._break_off_late()
+        self._guess()
         plan = self._scheduler.schedule()
         if plan.chunks:
             logits = self._runner.compute(plan.chunks, plan.copies)
@@ -104,6 +110,12 @@ class Engine:
             outputs += self._go_on(plan.chunks, logits)
         self._note(plan, time.perf_counter() - begun)
         return outputs
+
+    def _guess(self) -> None:
+        if self._speculator is not None:
+            decoding = [each for each in self._scheduler.running if each.num_left == 1 and each.num_new]
+            sampled = [each for each in decoding if not isinstance(each.group.request.params, BeamParams)]
+            self._speculator.prepare(sampled, self._runner.context)
 
     def _remember(self, chunks: AbstractSequence[Chunk]) -> None:
         for chunk in chunks:
@@ -153,3 +165,5 @@ class Engine:
         metrics.computed_tokens += metrics.step_tokens
         metrics.prompt_tokens, metrics.found_tokens = counts.prompt_tokens, counts.found_tokens
         metrics.preemptions = counts.preemptions
+        if self._speculator is not None and all(chunk.num_known == 1 for chunk in plan.chunks):
+            self._speculator.observe_step(metrics.step_tokens, seconds)

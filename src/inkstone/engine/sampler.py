@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as AbstractSequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from inkstone.engine.request import TokenLogProbability
+from inkstone.engine.sequence import Sequence
 from inkstone.nn.sampling import draw, likeliest, logits_processors, uniform
 from inkstone.nn.sampling_params import SamplingParams
 
@@ -36,6 +38,20 @@ class Place(NamedTuple):
         """Likeliest tokens that are to be told; None where no log-probability is needed."""
         told = self.params.log_probabilities
         return 0 if told is None and self.params.best_of is not None else told
+
+
+def place_of(sequence: Sequence, stop_ids: Collection[int], num_drafts: int = 0) -> Place:
+    """Where a sequence goes on, after some of its drafts; `stop_ids` are the model's own."""
+    request, drafts, matcher = sequence.group.request, sequence.drafts[:num_drafts], sequence.matcher
+    assert isinstance(request.params, SamplingParams)
+    return Place(
+        [*sequence.token_ids, *drafts] if drafts else sequence.token_ids,
+        len(request.prompt_ids),
+        request.params,
+        sequence.index,
+        request.params.ends(stop_ids),
+        None if matcher is None else partial(matcher.mask, drafts=drafts),
+    )
 
 
 class Choice(NamedTuple):

@@ -150,6 +150,7 @@ class Scheduler:
             self._preempt(max(self.running, key=_newest).group, plan)
             if sequence not in self.running:
                 return 0
+        sequence.drafts = drafts
         plan.copies += self._tables.grow(sequence, num_tokens)
         first = sequence.num_computed
         token_ids = [*sequence.token_ids[first : first + num_tokens - len(drafts)], *drafts]
@@ -168,6 +169,7 @@ class Scheduler:
         victims = members if isinstance(group.request.params, BeamParams) else [max(members, key=_newest)]
         for victim in victims:
             self._tables.release(victim)
+            victim.drafts = []
             self.running.remove(victim)
             self.waiting.append(victim)
             self.counts.preemptions += 1

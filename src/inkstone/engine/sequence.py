@@ -163,6 +163,11 @@ class BlockTables:
                 self.blocks.release(sequence.blocks[number])
                 sequence.blocks[number] = NULL_BLOCK
 
+    def rewind(self, sequence: Sequence, num_tokens: int) -> None:
+        """Forget what was computed after `num_tokens`; only where blocks are not found by others."""
+        assert not self._reuse
+        sequence.num_computed = min(sequence.num_computed, num_tokens)
+
     def fork(self, sequence: Sequence, index: int) -> Sequence:
         """A second sequence that shares all blocks."""
         for block in sequence.blocks:
