@@ -54,7 +54,7 @@ def workloads(
 ) -> tuple[str, list[Arrival], dict[str, int]]:
     family = draw(st.sampled_from(families))
     shape = {
-        "num_blocks": draw(st.integers(12, 40)),
+        "num_blocks": draw(st.integers(9, 24)),
         "max_running": draw(st.integers(1, 6)),
         "max_step_tokens": draw(st.sampled_from([1, 3, 8, 64])),
         "drafter": draw(st.sampled_from([0, 1, 2])),
@@ -98,9 +98,23 @@ def test_whatever_comes_and_goes_completions_are_those_of_naive_generation(
 @given(workload=workloads(families=sorted(name for name in FAMILIES if native_runner(name, 1) is not None)))
 def test_so_they_are_by_native_steps(workload: tuple[str, list[Arrival], dict[str, int]]) -> None:
     family, arrived, shape = workload
-    runner = native_runner(family, shape["num_blocks"] // 4)
+    runner = native_runner(family, max(3, shape["num_blocks"] // 4))
     assert runner is not None
     check(runner, family, arrived, shape)
+
+
+def test_where_blocks_run_out_the_newest_wait_and_nothing_is_lost() -> None:
+    arrived = [
+        Arrival(0, Request([5, 6, 7, number], SamplingParams(max_new_tokens=12, temperature=0, ignore_eos=True)), None)
+        for number in range(12, 18)
+    ]
+    engine = Engine(torch_runner("llama", 9), prefix_reuse=False)
+    outputs = run(engine, arrived)
+    assert engine.metrics.preemptions > 3
+    for place, arrival in enumerate(arrived):
+        got = [token for output in outputs[place] for token in output.token_ids]
+        assert [(got, "length")] == naive("llama", arrival.request, ())
+    assert engine.num_free_blocks == 9
 
 
 def drafter(family: str, kind: int) -> Drafter | None:

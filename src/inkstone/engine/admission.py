@@ -31,6 +31,8 @@ def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
         check_token_ids(params, runner.vocab_size)
         if params.stop and not has_text:
             raise ConfigError("stop strings need decode", where="stop", remedy="give the engine the tokenizer's decode")
+        if request.constraint is not None and params.ignore_eos:
+            raise ConfigError("a form must be able to end", where="ignore_eos", remedy="leave it out")
     if (unknown := max((*request.prompt_ids, *request.source_ids), default=0)) >= runner.input_vocab_size:
         raise InputError(
             f"token {unknown} is not in the model's vocabulary of {runner.input_vocab_size:,}",

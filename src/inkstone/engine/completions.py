@@ -52,7 +52,7 @@ class Completions:
         (sequence,) = group.sequences
         sequence.text = self._new_text(group)
         if group.request.constraint is not None:
-            sequence.matcher = group.request.constraint.matcher(self._params(group).ends(self._stop_ids))
+            sequence.matcher = group.request.constraint.matcher()
 
     def go_on(self, chunks: AbstractSequence[Chunk], logits: Tensor) -> list[Output]:
         """Choose the next tokens from the logits (N, V) of the chunks that have some."""
@@ -151,6 +151,9 @@ class Completions:
         output.token_ids.append(token)
         if sequence.matcher is not None:
             sequence.matcher.accept(token)
+            if (failure := sequence.matcher.failure) is not None:
+                output.finish_reason, output.error = "error", failure
+                return
         if sequence.text is not None:
             output.text += sequence.text.push(token)
             if sequence.text.stopped:

@@ -1,6 +1,6 @@
 """What is asked of the engine, and what it says."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -9,12 +9,16 @@ from torch import Tensor
 from inkstone.nn.beam import BeamParams
 from inkstone.nn.sampling_params import SamplingParams
 
-FinishReason = Literal["eos", "stop", "length", "context", "abort", "deadline"]
-"""Why a completion ended: a stop token, a stop string, `max_new_tokens`, a full context, or it was broken off."""
+FinishReason = Literal["eos", "stop", "length", "context", "deadline", "error"]
+"""Why a completion ended: a stop token, a stop string, `max_new_tokens`, a full context, too late, or as `error` says."""
 
 
 class Matcher(Protocol):
     """A constraint on one growing completion."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it cannot go on; None if it can."""
 
     def mask(self, logits: Tensor, drafts: Sequence[int] = ()) -> Tensor:
         """Logits (V,) with -inf for every token that may not come next, or after these drafts."""
@@ -29,8 +33,8 @@ class Matcher(Protocol):
 class Constraint(Protocol):
     """What completions must look like."""
 
-    def matcher(self, stop_ids: Collection[int]) -> Matcher:
-        """For a completion of which nothing is written yet, and which one of these tokens may end."""
+    def matcher(self) -> Matcher:
+        """For a completion of which nothing is written yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,8 @@ class Output:
     finish_reason: FinishReason | None = None
     stop_id: int | None = None
     """The stop token that ended it."""
+    error: str | None = None
+    """Why it could not go on."""
     score: float | None = None
     """Of a completion that was chosen among others: see `Hypothesis`; with `best_of` the mean log-probability."""
 
@@ -89,4 +95,5 @@ class Output:
         self.token_ids += later.token_ids
         self.text += later.text
         self.log_probabilities += later.log_probabilities
-        self.finish_reason, self.stop_id, self.score = later.finish_reason, later.stop_id, later.score
+        self.finish_reason, self.stop_id = later.finish_reason, later.stop_id
+        self.error, self.score = later.error, later.score
