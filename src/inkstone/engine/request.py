@@ -95,5 +95,6 @@ class Output:
         self.token_ids += later.token_ids
         self.text += later.text
         self.log_probabilities += later.log_probabilities
+        self.prompt_log_probabilities += later.prompt_log_probabilities
         self.finish_reason, self.stop_id = later.finish_reason, later.stop_id
         self.error, self.score = later.error, later.score

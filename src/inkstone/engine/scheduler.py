@@ -95,14 +95,6 @@ class Scheduler:
 
     def schedule(self) -> StepPlan:
         """What to compute next; nothing where nobody is there."""
-        plan = self._schedule()
-        while not plan.chunks and self.running and self.waiting:
-            # Parts of requests whose sequences belong together hold what the others wait for.
-            self._preempt(max(self.running, key=_newest).group, plan)
-            plan = self._schedule()
-        return plan
-
-    def _schedule(self) -> StepPlan:
         plan, budget = StepPlan(), self._max_step_tokens
         decoding = [sequence for sequence in self.running if sequence.num_left == 1]
         begun = [sequence for sequence in self.running if sequence.num_left > 1]
@@ -115,28 +107,41 @@ class Scheduler:
             elif budget == 0:
                 break
             budget -= self._plan(plan, sequence, budget - reserved)
-        while budget > 0 and self.waiting and len(self.running) < self._max_running:
-            sequence = min(self.waiting, key=self._turn)
-            if not self._admit(sequence):
+        while budget > 0 and self.waiting:
+            sequences = self._together(min(self.waiting, key=self._turn))
+            if not self._admit(sequences):
                 break
-            budget -= self._plan(plan, sequence, budget)
+            for sequence in sequences:
+                if budget > 0 and sequence in self.running:
+                    budget -= self._plan(plan, sequence, budget)
         return plan
+
+    def _together(self, sequence: Sequence) -> list[Sequence]:
+        """The waiting sequences that are let in with this one: beams are of use only together."""
+        if not isinstance(sequence.group.request.params, BeamParams):
+            return [sequence]
+        return [other for other in self.waiting if other.group is sequence.group]
 
     def _turn(self, sequence: Sequence) -> tuple[int, int, float, int, int]:
         request = sequence.group.request
         _, arrival, request_id = sequence.group.order
         return -request.priority, self._served[request.tenant], arrival, request_id, sequence.index
 
-    def _admit(self, sequence: Sequence) -> bool:
-        """Let a waiting sequence run if all its tokens fit into free blocks now."""
-        found = self._tables.find(sequence)
-        if self._tables.num_needed(sequence, sequence.num_left) > self._tables.blocks.num_free:
-            self._tables.release(sequence)
+    def _admit(self, sequences: list[Sequence]) -> bool:
+        """Let waiting sequences run if all their tokens fit into free blocks now, and not too many run."""
+        if self.running and len(self.running) + len(sequences) > self._max_running:
             return False
-        self.waiting.remove(sequence)
-        self.running.append(sequence)
-        self.counts.prompt_tokens += len(sequence.token_ids)
+        found = sum(self._tables.find(sequence) for sequence in sequences)
+        needed = sum(self._tables.num_needed(sequence, sequence.num_left) for sequence in sequences)
+        if needed > self._tables.blocks.num_free:
+            for sequence in sequences:
+                self._tables.release(sequence)
+            return False
         self.counts.found_tokens += found
+        for sequence in sequences:
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
+            self.counts.prompt_tokens += len(sequence.token_ids)
         return True
 
     def _plan(self, plan: StepPlan, sequence: Sequence, budget: int) -> int:

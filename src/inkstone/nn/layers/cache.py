@@ -35,6 +35,12 @@ class KVCache:
         stored_values[:, :, self.length : end] = values
         return stored_keys[:, :, :end], stored_values[:, :, :end]
 
+    @property
+    def values_per_position(self) -> int:
+        """Numbers that are kept of each position of a sequence, over all blocks seen so far."""
+        kept = (*self._keys, *self._values)
+        return sum(stored.shape[1] * stored.shape[3] for stored in kept if stored is not None)
+
     def advance(self, num_positions: int) -> None:
         """Count `num_positions` more positions as held."""
         self.length += num_positions

@@ -1,0 +1,143 @@
+"""An engine for a model: what computes it here, and how much it remembers."""
+
+from typing import Literal
+
+import psutil
+import torch
+from pydantic import Field
+
+from inkstone.core.config import Config
+from inkstone.core.errors import ConfigError
+from inkstone.engine.engine import Decode, Engine
+from inkstone.engine.native_runner import NativeRunner
+from inkstone.engine.runner import Runner
+from inkstone.engine.speculate import PromptLookup
+from inkstone.engine.torch_runner import RecurrentRunner, TorchRunner
+from inkstone.nn.kernels import decoder_step
+from inkstone.nn.kernels.decoder_step import WeightFormat
+from inkstone.nn.layers.cache import KVCache
+from inkstone.nn.models.base import Decoder, EncoderDecoder
+from inkstone.nn.models.lstm import LstmForCausalLM
+
+_MOST_OF_MEMORY = 0.25
+_TORCH_BLOCK_SIZE = 16
+
+
+class EngineConfig(Config):
+    """How an engine computes."""
+
+    quant: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
+    """How weights are kept: auto as they were saved, int8 in half the memory of bfloat16, int4 in a quarter."""
+    kv_memory_gb: float | None = Field(default=None, gt=0)
+    """For keys and values; by default as much as `max_running` full contexts need, at most a quarter of what is free."""
+    max_running: int = Field(default=32, gt=0)
+    """Sequences that are computed together."""
+    max_step_tokens: int = Field(default=512, gt=0)
+    """Of one step: more is faster for long prompts, fewer lets others wait less for each token."""
+    prefix_reuse: bool = True
+    """Remember the beginnings of prompts."""
+    speculate: Literal["off", "prompt"] = "off"
+    """Guess tokens by looking up what followed the same words before; the text stays the same."""
+    threads: int | None = Field(default=None, gt=0)
+    """That compute; by default all cores."""
+
+
+_DEFAULTS = EngineConfig()
+
+
+def open_engine(
+    model: Decoder | EncoderDecoder,
+    config: EngineConfig = _DEFAULTS,
+    *,
+    stop_ids: tuple[int, ...] = (),
+    decode: Decode | None = None,
+) -> Engine:
+    """An engine that computes a model as it is now.
+
+    Args:
+        model: in evaluation mode; weights that change later need not be seen.
+        config: how to compute.
+        stop_ids: tokens that end a completion.
+        decode: token ids → text.
+
+    Raises:
+        ConfigError: the model cannot be computed in that way here, or memory does not suffice.
+    """
+    return Engine(
+        new_runner(model, config),
+        stop_ids=stop_ids,
+        decode=decode,
+        max_running=config.max_running,
+        max_step_tokens=config.max_step_tokens,
+        prefix_reuse=config.prefix_reuse,
+        drafter=PromptLookup() if config.speculate == "prompt" and not isinstance(model, LstmForCausalLM) else None,
+    )
+
+
+def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS) -> Runner:
+    """What computes a model here: native steps where there are any for it, otherwise PyTorch."""
+    if isinstance(model, LstmForCausalLM):
+        _refuse_quant(model, config)
+        return RecurrentRunner(model, config.max_running)
+    weights = _weight_format(model, config)
+    reason = no_native_step(model)
+    if weights is not None and reason is None:
+        assert isinstance(model, Decoder)
+        halves = weights != "float32"
+        num_blocks = _num_blocks(model, config, decoder_step.BLOCK_SIZE, 2 if halves else 4)
+        threads = config.threads or torch.get_num_threads()
+        return NativeRunner(model, weights, num_blocks, threads, halves=halves)
+    _refuse_quant(model, config)
+    return TorchRunner(model, _num_blocks(model, config, _TORCH_BLOCK_SIZE, model.dtype.itemsize), _TORCH_BLOCK_SIZE)
+
+
+def no_native_step(model: Decoder | EncoderDecoder) -> str | None:
+    """Why PyTorch has to compute a model; None where native steps do."""
+    if model.device.type != "cpu":
+        return f"the model is on {model.device.type}"
+    if not isinstance(model, Decoder):
+        return f"{model.config.model_type} models"
+    return decoder_step.unavailable() or decoder_step.unsupported(model)
+
+
+def _weight_format(model: Decoder | EncoderDecoder, config: EngineConfig) -> WeightFormat | None:
+    """None where the model's own dtype has no native form."""
+    if config.quant != "auto":
+        return config.quant
+    formats: dict[torch.dtype, WeightFormat] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+    return formats.get(model.dtype)
+
+
+def _refuse_quant(model: Decoder | EncoderDecoder, config: EngineConfig) -> None:
+    if config.quant not in ("auto", str(model.dtype).removeprefix("torch.")):
+        raise ConfigError(
+            f"{config.quant} is computed by native steps only, and there are none here: {no_native_step(model)}",
+            where="quant",
+            remedy="leave it at auto",
+        )
+
+
+def _num_blocks(model: Decoder | EncoderDecoder, config: EngineConfig, block_size: int, value_bytes: int) -> int:
+    per_block = kv_values_per_token(model) * value_bytes * block_size
+    most = config.max_running * -(-model.context // block_size)
+    if config.kv_memory_gb is None:
+        num_blocks = min(most, int(_MOST_OF_MEMORY * psutil.virtual_memory().available) // per_block)
+    else:
+        num_blocks = int(config.kv_memory_gb * 1e9) // per_block
+    if num_blocks < 1:
+        raise ConfigError(
+            f"one block of keys and values takes {per_block / 1e9:.3f} GB", where="kv_memory_gb", remedy="give more"
+        )
+    return num_blocks
+
+
+@torch.inference_mode()
+def kv_values_per_token(model: Decoder | EncoderDecoder) -> int:
+    """Keys and values that every token adds, over all layers: what a cache holds after one."""
+    token, cache = torch.zeros(1, 1, dtype=torch.long, device=model.device), model.new_cache(1)
+    if isinstance(model, Decoder):
+        model.hidden_states(token, cache=cache)
+    else:
+        model.decode(token, model.encode(token), cache=cache)
+    assert isinstance(cache, KVCache)
+    return cache.values_per_position

@@ -1,0 +1,219 @@
+"""What a request may ask for, and what is refused at the door."""
+
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inkstone.core.errors import ConfigError, InputError
+from inkstone.engine import Engine, Output, Request
+from inkstone.engine.offline import complete, stream
+from inkstone.engine.open import EngineConfig, kv_values_per_token, open_engine
+from inkstone.engine.torch_runner import TorchRunner
+from inkstone.nn.beam import BeamParams, beam_search
+from inkstone.nn.models.base import Decoder, EncoderDecoder
+from inkstone.nn.sampling_params import SamplingParams
+from inkstone.nn.target_decoder import TargetDecoder
+from tests.engine.models import FAMILIES, VOCAB, next_logits, tiny, torch_runner
+from tests.tiny_models import tiny_model, tiny_tokenizer
+
+STOP_IDS = (3, 11)
+
+
+def ask(family: str, *requests: Request) -> list[list[Output]]:
+    engine = open_engine(tiny(family), EngineConfig(max_running=6), stop_ids=STOP_IDS)
+    return complete(engine, requests)
+
+
+def prompt_of(family: str) -> tuple[list[int], list[int]]:
+    """Prompt and source."""
+    return ([1], [9, 8, 7, 6]) if isinstance(tiny(family), EncoderDecoder) else ([5, 6, 7], [])
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_beams_are_those_of_beam_search(family: str) -> None:
+    prompt, source = prompt_of(family)
+    params = BeamParams(num_beams=4, max_new_tokens=10, num_return_sequences=3, length_penalty=0.6)
+    model = tiny(family)
+    if isinstance(model, EncoderDecoder):
+        expected = beam_search(TargetDecoder(model, [source]), [prompt], params, stop_ids=STOP_IDS)[0]
+    else:
+        expected = beam_search(model, [prompt], params, stop_ids=STOP_IDS)[0]
+    other = Request(prompt, SamplingParams(max_new_tokens=12, temperature=0), source)
+    (found, _) = ask(family, Request(prompt, params, source), other)
+    whole = [[*each.token_ids, *([] if each.stop_id is None else [each.stop_id])] for each in found]
+    assert whole == [each.token_ids for each in expected]
+    assert [each.score for each in found] == pytest.approx([each.score for each in expected], abs=1e-4)
+
+
+@settings(max_examples=60)
+@given(
+    num_blocks=st.integers(12, 20),
+    max_running=st.integers(1, 6),
+    num_requests=st.integers(1, 4),
+    max_step_tokens=st.sampled_from([2, 64]),
+)
+def test_beams_do_not_starve_each_other_where_blocks_are_few(
+    num_blocks: int, max_running: int, num_requests: int, max_step_tokens: int
+) -> None:
+    engine = Engine(
+        torch_runner("llama", num_blocks), stop_ids=STOP_IDS, max_running=max_running, max_step_tokens=max_step_tokens
+    )
+    params = BeamParams(num_beams=3, max_new_tokens=9)
+    prompts = [[5, 6, 7, 8, 9, 10 + number] for number in range(num_requests)]
+    model = tiny("llama")
+    assert isinstance(model, Decoder)
+    expected = [beam_search(model, [prompt], params, stop_ids=STOP_IDS)[0][0].score for prompt in prompts]
+    found = complete(engine, [Request(prompt, params) for prompt in prompts])
+    assert [each[0].score for each in found] == pytest.approx(expected, abs=1e-4)
+    assert engine.num_free_blocks == num_blocks
+
+
+def test_log_probabilities_are_those_of_the_distribution_a_token_was_drawn_from() -> None:
+    params = SamplingParams(max_new_tokens=8, temperature=0.7, seed=5, log_probabilities=3)
+    ((output,),) = ask("llama", Request([5, 6, 7], params))
+    ids = [5, 6, 7]
+    for told in output.log_probabilities:
+        expected = (next_logits("llama", ids, []) / 0.7).log_softmax(dim=-1)
+        assert told.log_probability == pytest.approx(float(expected[told.token_id]), abs=1e-4)
+        assert [token for token, _ in told.top] == expected.topk(3).indices.tolist()
+        ids.append(told.token_id)
+    assert [each.token_id for each in output.log_probabilities][: len(output.token_ids)] == output.token_ids
+
+
+def test_log_probabilities_of_the_prompt_also_where_it_is_read_in_chunks_or_known() -> None:
+    prompt = [5, 6, 7, 8, 9, 10, 12, 13, 14, 15]
+    expected = [
+        float(next_logits("llama", prompt[:place], []).log_softmax(dim=-1)[prompt[place]]) for place in range(1, 10)
+    ]
+    engine = Engine(torch_runner("llama", 30), max_step_tokens=4, max_running=4)
+    params = SamplingParams(max_new_tokens=3, temperature=0, prompt_log_probabilities=1)
+    for _ in range(2):
+        ((output,),) = complete(engine, [Request(prompt, params)])
+        told = [each.log_probability for each in output.prompt_log_probabilities]
+        assert told == pytest.approx(expected, abs=1e-4)
+        assert [each.token_id for each in output.prompt_log_probabilities] == prompt[1:]
+
+
+def test_best_of_gives_the_likeliest_of_those_drawn() -> None:
+    drawing = SamplingParams(max_new_tokens=8, temperature=1.0, seed=2, num_return_sequences=6, log_probabilities=0)
+    (drawn,) = ask("llama", Request([5, 6, 7], drawing))
+    means = [
+        sum(each.log_probability for each in one.log_probabilities) / len(one.log_probabilities) for one in drawn
+    ]
+    best = drawing.model_copy(update={"num_return_sequences": 2, "best_of": 6})
+    (chosen,) = ask("llama", Request([5, 6, 7], best))
+    ranked = sorted(zip(means, (one.token_ids for one in drawn), strict=True), reverse=True)[:2]
+    assert [one.score for one in chosen] == pytest.approx([mean for mean, _ in ranked], abs=1e-4)
+    assert [one.token_ids for one in chosen] == [ids for _, ids in ranked]
+
+
+def test_a_beginning_is_computed_once_for_a_tenant_and_again_for_another() -> None:
+    engine = Engine(torch_runner("llama", 40))
+    prompt = list(range(4, 30))
+    params = SamplingParams(max_new_tokens=4, temperature=0)
+    complete(engine, [Request(prompt, params, tenant="a")])
+    assert engine.metrics.found_tokens == 0
+    complete(engine, [Request(prompt, params, tenant="a")])
+    assert engine.metrics.found_tokens == 24
+    complete(engine, [Request(prompt, params, tenant="b")])
+    assert engine.metrics.found_tokens == 24
+
+
+def test_a_long_prompt_lets_the_others_go_on() -> None:
+    engine = Engine(torch_runner("llama", 60), max_step_tokens=5, max_running=4)
+    params = SamplingParams(max_new_tokens=20, temperature=0, ignore_eos=True)
+    short = engine.add_request(Request([5, 6], params))
+    engine.step()
+    engine.add_request(Request(list(range(4, 38)), params.model_copy(update={"max_new_tokens": 2})))
+    for _ in range(6):
+        assert [output.request_id for output in engine.step()] == [short]
+
+
+def test_higher_priority_goes_first_and_tenants_take_turns() -> None:
+    engine = Engine(torch_runner("llama", 60), max_running=1, prefix_reuse=False)
+    params = SamplingParams(max_new_tokens=2, temperature=0, ignore_eos=True)
+    names = {}
+    for number in range(4):
+        names[engine.add_request(Request([5, 6, number + 12], params, tenant="busy"))] = f"busy {number}"
+    names[engine.add_request(Request([5, 6, 20], params, tenant="rare"))] = "rare"
+    names[engine.add_request(Request([5, 6, 21], params, priority=1))] = "urgent"
+    ended = []
+    while engine.has_work:
+        ended += [names[output.request_id] for output in engine.step() if output.finish_reason]
+    assert ended == ["urgent", "busy 0", "rare", "busy 1", "busy 2", "busy 3"]
+
+
+def test_a_request_that_is_too_late_ends() -> None:
+    engine = Engine(torch_runner("llama", 20))
+    params = SamplingParams(max_new_tokens=30, temperature=0, ignore_eos=True)
+    number = engine.add_request(Request([5, 6, 7], params, deadline_s=0.05))
+    engine.step()
+    time.sleep(0.06)
+    (output,) = engine.step()
+    assert (output.request_id, output.finish_reason) == (number, "deadline")
+    assert not engine.has_work and engine.num_free_blocks == 20
+
+
+def test_stop_strings_and_characters_across_tokens_come_out_right() -> None:
+    tokenizer, model = tiny_tokenizer(), tiny_model()
+    prompt = tokenizer.encode("磨墨者先")
+    plain = SamplingParams(max_new_tokens=40, temperature=1.0, seed=3)
+    engine = open_engine(model, decode=tokenizer.decode)
+    pieces = [output.text for output in stream(engine, Request(prompt, plain))]
+    text = "".join(pieces)
+    assert text == tokenizer.decode(complete(engine, [Request(prompt, plain)])[0][0].token_ids).rstrip("\ufffd")
+    stop = text[7:10]
+    ((output,),) = complete(engine, [Request(prompt, plain.model_copy(update={"stop": (stop,)}))])
+    assert output.text == text[: text.index(stop)]
+    assert output.finish_reason == "stop"
+
+
+def test_nobody_reads_on_and_everything_is_freed() -> None:
+    engine = Engine(torch_runner("llama", 20))
+    pieces = stream(engine, Request([5, 6, 7], SamplingParams(max_new_tokens=30, temperature=0, ignore_eos=True)))
+    next(pieces)
+    pieces.close()
+    assert not engine.has_work and engine.num_free_blocks == 20
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (Request([], SamplingParams()), InputError, "no tokens"),
+        (Request([5] * 64, SamplingParams()), InputError, "context is 64"),
+        (Request([5] * 30, SamplingParams(max_new_tokens=20)), InputError, "49 tokens need 13 KV blocks of 4, and there are 10"),
+        (Request([5] * 8, BeamParams(num_beams=4, max_new_tokens=9)), InputError, "4 beams of 16 tokens need 16 KV blocks"),
+        (Request([5, VOCAB], SamplingParams()), InputError, "not in the model's vocabulary"),
+        (Request([5], SamplingParams(stop=("a",))), ConfigError, "stop strings need decode"),
+        (Request([5], SamplingParams(max_new_tokens=8, logit_bias={VOCAB: 1.0})), ConfigError, "logit_bias"),
+        (Request([5], SamplingParams(max_new_tokens=8, bad_words_ids=((1, VOCAB),))), ConfigError, "bad_words_ids"),
+    ],
+)
+def test_what_can_never_be_done_is_refused_at_the_door(
+    request_: Request, error: type[Exception], message: str
+) -> None:
+    engine = Engine(torch_runner("llama", 10))
+    with pytest.raises(error, match=message):
+        engine.add_request(request_)
+    assert not engine.has_work
+
+
+def test_values_of_a_token_are_counted() -> None:
+    assert kv_values_per_token(tiny("llama")) == 2 * 2 * 2 * 8
+    assert kv_values_per_token(tiny("gpt2")) == 2 * 2 * 4 * 8
+    assert kv_values_per_token(tiny("t5")) == 2 * 2 * 4 * 8
+
+
+def test_bfloat16_keys_and_values_change_little() -> None:
+    params = SamplingParams(max_new_tokens=1, temperature=0, log_probabilities=0)
+    model = tiny("llama")
+    exact, rounded = (
+        complete(Engine(TorchRunner(model, 20, 4, dtype)), [Request(list(range(4, 30)), params)])
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert exact[0][0].log_probabilities[0].log_probability == pytest.approx(
+        rounded[0][0].log_probabilities[0].log_probability, abs=0.1
+    )
