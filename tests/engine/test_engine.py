@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inkstone.engine import Engine, Output, Request
+from inkstone.engine.engine import Engine
+from inkstone.engine.request import Output, Request
 from inkstone.engine.runner import Runner
 from inkstone.engine.speculate import Drafter, DraftModel, PromptLookup
 from inkstone.nn.models.base import EncoderDecoder

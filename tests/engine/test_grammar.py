@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkstone.core.errors import ConfigError
-from inkstone.engine import Engine, Request
+from inkstone.engine.engine import Engine
+from inkstone.engine.request import Request
 from inkstone.engine.grammar import Form, Grammars
 from inkstone.engine.native_runner import NativeRunner
 from inkstone.engine.runner import Runner

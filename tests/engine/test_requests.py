@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.engine import Engine, Output, Request
+from inkstone.engine.engine import Engine
+from inkstone.engine.request import Output, Request
 from inkstone.engine.offline import complete, stream
-from inkstone.engine.open import EngineConfig, kv_values_per_token, open_engine
+from inkstone.engine.config import EngineConfig
+from inkstone.engine.open import kv_values_per_token, open_engine
 from inkstone.engine.torch_runner import TorchRunner
 from inkstone.nn.beam import BeamParams, beam_search
 from inkstone.nn.models.base import Decoder, EncoderDecoder

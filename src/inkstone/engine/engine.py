@@ -1,5 +1,6 @@
 """The engine: requests in, text out, a step at a time."""
 
+import threading
 import time
 from collections.abc import Collection
 from collections.abc import Sequence as AbstractSequence
@@ -56,6 +57,8 @@ class Engine:
         self._beams = Beams(*shared)
         self._groups: dict[int, Group] = {}
         self._next_id = 0
+        self.lock = threading.RLock()
+        """Held while anything changes, so that several threads may ask."""
 
     @property
     def has_work(self) -> bool:
@@ -79,39 +82,46 @@ class Engine:
         params = request.params
         if not isinstance(params, BeamParams):
             request = replace(request, params=params.with_seed())
-        self._next_id += 1
-        group = Group.of(self._next_id, request)
-        (self._beams if isinstance(params, BeamParams) else self._completions).begin(group)
-        self._groups[group.request_id] = group
-        self._scheduler.add(group.sequences[0])
+        with self.lock:
+            self._next_id += 1
+            group = Group.of(self._next_id, request)
+            (self._beams if isinstance(params, BeamParams) else self._completions).begin(group)
+            self._groups[group.request_id] = group
+            self._scheduler.add(group.sequences[0])
         return group.request_id
+
+    def runs(self, request_id: int) -> bool:
+        """Whether a request has not ended."""
+        return request_id in self._groups
 
     def abort(self, request_id: int) -> None:
         """Break a request off and free what it holds; nothing where it has ended."""
-        group = self._groups.get(request_id)
-        if group is None:
-            return
-        for sequence in group.sequences:
-            self._completions.forget(sequence)
-        group.sequences = []
-        self._forget(group)
+        with self.lock:
+            group = self._groups.get(request_id)
+            if group is None:
+                return
+            for sequence in group.sequences:
+                self._completions.forget(sequence)
+            group.sequences = []
+            self._forget(group)
 
     @torch.inference_mode()
     def step(self) -> list[Output]:
         """Compute once for all that are running; returns what is new."""
-        begun = time.perf_counter()
-        self.metrics.first_token_s, self.metrics.between_tokens_s = [], []
-        outputs = self._break_off_late()
-        self._guess()
-        plan = self._scheduler.schedule()
-        if plan.chunks:
-            logits = self._runner.compute(plan.chunks, plan.copies)
-            self._remember(plan.chunks)
-            outputs += self._go_on(plan.chunks, logits)
-        self._note(plan, time.perf_counter() - begun)
+        with self.lock:
+            begun = time.perf_counter()
+            outputs = self._break_off_late()
+            self._guess()
+            plan = self._scheduler.schedule()
+            if plan.chunks:
+                logits = self._runner.compute(plan.chunks, plan.copies)
+                self._remember(plan.chunks)
+                outputs += self._go_on(plan.chunks, logits)
+            self._note(plan, time.perf_counter() - begun)
         return outputs
 
     def _guess(self) -> None:
+        self.metrics.first_token_s, self.metrics.between_tokens_s = [], []
         if self._speculator is not None:
             decoding = [each for each in self._scheduler.running if each.num_left == 1 and each.num_new]
             sampled = [each for each in decoding if not isinstance(each.group.request.params, BeamParams)]

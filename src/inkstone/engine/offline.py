@@ -1,36 +1,75 @@
 """Many prompts at once, all answers at the end; or one, as it is written."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from weakref import WeakKeyDictionary
 
 from inkstone.engine.engine import Engine
 from inkstone.engine.request import Output, Request
 
+_mail: WeakKeyDictionary[Engine, dict[int, deque[Output]]] = WeakKeyDictionary()
+"""What steps gave to requests whose readers were not there."""
+
+
+def as_completed(engine: Engine, requests: Iterable[Request]) -> Iterator[tuple[int, list[Output]]]:
+    """The completions of every request, whole, in the order of their numbers.
+
+    If one request is refused, none is computed; errors are those of `Engine.add_request`.
+
+    Yields:
+        The place of a request in the order given, and its completions, as soon as all of them have ended.
+    """
+    mail = _mail.setdefault(engine, {})
+    places: dict[int, int] = {}
+    whole: dict[int, dict[int, Output]] = {}
+    try:
+        for place, request in enumerate(requests):
+            number = engine.add_request(request)
+            places[number], whole[number], mail[number] = place, {}, deque()
+        while places:
+            _step(engine)
+            for number in list(places):
+                parts = whole[number]
+                while mail[number]:
+                    output = mail[number].popleft()
+                    parts.setdefault(output.index, Output(number, output.index)).extend(output)
+                if not engine.runs(number) and not mail[number]:
+                    yield places.pop(number), [parts[index] for index in sorted(parts)]
+                    del whole[number], mail[number]
+    finally:
+        _leave(engine, places)
+
 
 def complete(engine: Engine, requests: Iterable[Request]) -> list[list[Output]]:
-    """The completions of every request, whole, in the order of their numbers; errors are those of `add_request`.
-
-    If one request is refused, none is computed.
-    """
-    numbers: list[int] = []
-    try:
-        for request in requests:
-            numbers.append(engine.add_request(request))
-        whole: dict[int, dict[int, Output]] = {number: {} for number in numbers}
-        while engine.has_work:
-            for output in engine.step():
-                parts = whole[output.request_id]
-                parts.setdefault(output.index, Output(output.request_id, output.index)).extend(output)
-    finally:
-        for number in numbers:
-            engine.abort(number)
-    return [[whole[number][index] for index in sorted(whole[number])] for number in numbers]
+    """The completions of every request, in the order of the requests: see `as_completed`."""
+    return [outputs for _, outputs in sorted(as_completed(engine, requests), key=itemgetter(0))]
 
 
 def stream(engine: Engine, request: Request) -> Iterator[Output]:
     """What is new of a request's completions, step by step; it is broken off when nobody reads on."""
     number = engine.add_request(request)
+    mail = _mail.setdefault(engine, {}).setdefault(number, deque())
     try:
-        while engine.has_work:
-            yield from engine.step()
+        while mail or engine.runs(number):
+            while mail:
+                yield mail.popleft()
+            if engine.runs(number):
+                _step(engine)
     finally:
+        _leave(engine, [number])
+
+
+def _step(engine: Engine) -> None:
+    """A step for everybody: whoever takes it leaves the others their outputs."""
+    with engine.lock:
+        for output in engine.step():
+            box = _mail[engine].get(output.request_id)
+            if box is not None:
+                box.append(output)
+
+
+def _leave(engine: Engine, numbers: Iterable[int]) -> None:
+    for number in list(numbers):
         engine.abort(number)
+        _mail[engine].pop(number, None)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
+from inkstone.engine.config import EngineConfig
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.generate import sampling_params, stream_ids
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from inkstone.nn.models.base import Decoder
     from inkstone.tokenizer import Tokenizer
     from inkstone.tokenizer.chat import ChatMessage
+
+_DEFAULT_ENGINE = EngineConfig()
 
 
 def chat(model: "Decoder", tokenizer: "Tokenizer", messages: "Sequence[ChatMessage]", **sampling: Any) -> str:
@@ -48,12 +51,18 @@ class Conversation:
         tokenizer: the model's own, with a chat template.
         params: how answers are drawn; with a seed, the same questions get the same answers.
         system: instruction that stays at the beginning.
+        config: how the model is computed.
     """
 
     def __init__(
-        self, model: "Decoder", tokenizer: "Tokenizer", params: SamplingParams, system: str | None = None
+        self,
+        model: "Decoder",
+        tokenizer: "Tokenizer",
+        params: SamplingParams,
+        system: str | None = None,
+        config: EngineConfig = _DEFAULT_ENGINE,
     ) -> None:
-        self._model, self._tokenizer, self._params = model, tokenizer, params
+        self._model, self._tokenizer, self._params, self._config = model, tokenizer, params, config
         self._beginning = [{"role": "system", "content": system}] if system else []
         self.turns: list[dict[str, str]] = []
         """What user and assistant said, as far as the model still sees it."""
@@ -67,7 +76,7 @@ class Conversation:
         question = {"role": "user", "content": text}
         prompt_ids = self._fitting([*self.turns, question])
         answer = ""
-        for piece in _stream(self._model, self._tokenizer, prompt_ids, self._params):
+        for piece in _stream(self._model, self._tokenizer, prompt_ids, self._params, self._config):
             answer += piece
             yield piece
         self.turns += [question, {"role": "assistant", "content": answer}]
@@ -99,5 +108,11 @@ def _prompt_ids(tokenizer: "Tokenizer", messages: "Sequence[ChatMessage]") -> li
     return tokenizer.encode_rendered(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
 
 
-def _stream(model: "Decoder", tokenizer: "Tokenizer", prompt_ids: list[int], params: SamplingParams) -> Iterator[str]:
-    return (piece for _, piece in stream_ids(model, tokenizer, prompt_ids, params) if piece)
+def _stream(
+    model: "Decoder",
+    tokenizer: "Tokenizer",
+    prompt_ids: list[int],
+    params: SamplingParams,
+    config: EngineConfig = _DEFAULT_ENGINE,
+) -> Iterator[str]:
+    return (output.text for output in stream_ids(model, tokenizer, prompt_ids, params, config) if output.text)

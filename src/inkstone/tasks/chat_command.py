@@ -10,6 +10,7 @@ from pydantic import Field
 
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
+from inkstone.engine.config import EngineConfig
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.tasks.chat import Conversation
 
@@ -29,6 +30,7 @@ class ChatSampling(SamplingParams):
 
 
 _DEFAULTS = ChatSampling()
+_DEFAULT_ENGINE = EngineConfig()
 
 
 def command(
@@ -38,6 +40,7 @@ def command(
     *,
     system: str | None = None,
     sampling: Annotated[ChatSampling, Parameter(name="*")] = _DEFAULTS,
+    engine: Annotated[EngineConfig, Parameter(name="*")] = _DEFAULT_ENGINE,
     device: str = "auto",
     dtype: str = "auto",
 ) -> None:
@@ -48,6 +51,7 @@ def command(
         message: Answer this alone; what is piped in is put after it. Without either, a conversation begins.
         system: Instruction that stays at the beginning.
         sampling: How answers are drawn.
+        engine: How the model is computed.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto (as saved), float32, bfloat16 or float16.
     """
@@ -56,7 +60,7 @@ def command(
     from inkstone.checkpoint import load_decoder
 
     decoder, tokenizer = load_decoder(model, device, dtype)
-    conversation = Conversation(decoder, tokenizer, sampling.with_seed(), system)
+    conversation = Conversation(decoder, tokenizer, sampling.with_seed(), system, engine)
     if single is not None:
         _print_answer(conversation.ask(single))
         return

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -10,12 +10,16 @@ from cyclopts import Parameter
 from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
+from inkstone.engine.config import EngineConfig
 from inkstone.nn.sampling_params import SamplingParams
+from inkstone.tasks.engines import engine_for
 
 if TYPE_CHECKING:
-    from inkstone.nn.generate import Completion
+    from inkstone.engine.request import Output
     from inkstone.nn.models.base import Decoder
     from inkstone.tokenizer import Tokenizer
+
+_DEFAULT_ENGINE = EngineConfig()
 
 
 def complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> str:
@@ -41,14 +45,12 @@ def stream_complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sam
         raise ConfigError(
             "a stream has one completion", where="num_return_sequences", remedy="use complete_all for several"
         )
-    return (piece for _, piece in _stream(model, tokenizer, prompt, params) if piece)
+    return (output.text for output in _stream(model, tokenizer, prompt, params) if output.text)
 
 
-def complete_all(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> "list[Completion]":
+def complete_all(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> "list[Output]":
     """Continue `prompt` `num_return_sequences` times: texts with token ids and why each ended."""
-    params = sampling_params(**sampling)
-    completions = {each.index: each for each, _ in _stream(model, tokenizer, prompt, params)}
-    return [completions[index] for index in sorted(completions)]
+    return _whole(_stream(model, tokenizer, prompt, sampling_params(**sampling)))
 
 
 def sampling_params(stop: str | Sequence[str] | None = None, **sampling: Any) -> SamplingParams:
@@ -70,35 +72,51 @@ def encode_prompt(tokenizer: "Tokenizer", prompt: str) -> list[int]:
 
 
 def _stream(
-    model: "Decoder", tokenizer: "Tokenizer", prompt: str, params: SamplingParams
-) -> "Iterator[tuple[Completion, str]]":
-    return stream_ids(model, tokenizer, encode_prompt(tokenizer, prompt), params)
+    model: "Decoder",
+    tokenizer: "Tokenizer",
+    prompt: str,
+    params: SamplingParams,
+    config: EngineConfig = _DEFAULT_ENGINE,
+) -> "Iterator[Output]":
+    return stream_ids(model, tokenizer, encode_prompt(tokenizer, prompt), params, config)
 
 
 def stream_ids(
-    model: "Decoder", tokenizer: "Tokenizer", prompt_ids: Sequence[int], params: SamplingParams
-) -> "Iterator[tuple[Completion, str]]":
-    """Complete token ids up to the model's own stop tokens: each piece of text with the completion it continues.
+    model: "Decoder",
+    tokenizer: "Tokenizer",
+    prompt_ids: Sequence[int],
+    params: SamplingParams,
+    config: EngineConfig = _DEFAULT_ENGINE,
+) -> "Iterator[Output]":
+    """Complete token ids up to the model's own stop tokens: what is new of each completion, step by step.
 
     Says so when a completion ended because the context was full. Raises InputError when the prompt does not fit.
     """
-    from inkstone.checkpoint.save import stop_ids
-    from inkstone.nn.generate import stream
+    from inkstone.engine.offline import stream
+    from inkstone.engine.request import Request
 
-    pieces = stream(model, prompt_ids, params, stop_ids=stop_ids(tokenizer, model), decode=tokenizer.decode)
-    return _saying_what_was_cut(pieces, model.context)
+    outputs = stream(engine_for(model, tokenizer, config), Request(prompt_ids, params))
+    return _saying_what_was_cut(outputs, model.context)
 
 
-def _saying_what_was_cut(
-    pieces: "Iterator[tuple[Completion, str]]", context: int
-) -> "Iterator[tuple[Completion, str]]":
+def _saying_what_was_cut(outputs: "Iterator[Output]", context: int) -> "Iterator[Output]":
     num_cut = 0
-    for completion, piece in pieces:
-        num_cut += completion.finish_reason == "context"
-        yield completion, piece
+    for output in outputs:
+        num_cut += output.finish_reason == "context"
+        yield output
     if num_cut:
         which = "the completion" if num_cut == 1 else f"{num_cut} completions"
         say(f"note: {which} ended because the model's context of {context:,} tokens was full")
+
+
+def _whole(outputs: "Iterable[Output]") -> "list[Output]":
+    """The completions, each in one piece, in the order of their numbers."""
+    from inkstone.engine.request import Output
+
+    whole: dict[int, Output] = {}
+    for output in outputs:
+        whole.setdefault(output.index, Output(output.request_id, output.index)).extend(output)
+    return [whole[index] for index in sorted(whole)]
 
 
 _DEFAULTS = SamplingParams()
@@ -110,6 +128,7 @@ def command(
     /,
     *,
     sampling: Annotated[SamplingParams, Parameter(name="*")] = _DEFAULTS,
+    engine: Annotated[EngineConfig, Parameter(name="*")] = _DEFAULT_ENGINE,
     device: str = "auto",
     dtype: str = "auto",
     json: bool = False,
@@ -121,6 +140,7 @@ def command(
         model: Model folder, such as runs/quickstart/pretrain, or a Hugging Face hub id, owner/name.
         prompt: Text to continue; - or nothing reads it from standard input, without the last line break.
         sampling: How completions are drawn.
+        engine: How the model is computed.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto (as saved), float32, bfloat16 or float16.
         json: Print the completions with token counts and why they ended, as JSON.
@@ -132,15 +152,15 @@ def command(
     from inkstone.checkpoint import load_decoder
 
     decoder, tokenizer = load_decoder(model, device, dtype)
-    pieces = _stream(decoder, tokenizer, text, params)
+    outputs = _stream(decoder, tokenizer, text, params, engine)
     if json:
-        _print_json(text, params, pieces)
+        _print_json(text, params, outputs)
     elif params.num_return_sequences == 1 and not no_stream:
-        for _, piece in pieces:
-            print(piece, end="", flush=True)
+        for output in outputs:
+            print(output.text, end="", flush=True)
         print()
     else:
-        _print_whole(pieces)
+        _print_whole(_whole(outputs))
 
 
 def _read_prompt(prompt: str | None) -> str:
@@ -154,22 +174,20 @@ def _read_prompt(prompt: str | None) -> str:
         raise InputError(f"not UTF-8 text: {error}", where="standard input", remedy="convert it to UTF-8") from None
 
 
-def _print_whole(pieces: "Iterator[tuple[Completion, str]]") -> None:
-    completions = {completion.index: completion for completion, _ in pieces}
-    for index in sorted(completions):
+def _print_whole(completions: "Sequence[Output]") -> None:
+    for completion in completions:
         if len(completions) > 1:
-            print(f"[{index + 1}]")
-        print(completions[index].text)
+            print(f"[{completion.index + 1}]")
+        print(completion.text)
 
 
-def _print_json(prompt: str, params: SamplingParams, pieces: "Iterator[tuple[Completion, str]]") -> None:
+def _print_json(prompt: str, params: SamplingParams, outputs: "Iterator[Output]") -> None:
     from json import dumps
 
     started = time.perf_counter()
-    completions = {completion.index: completion for completion, _ in pieces}
     rows = [
         {"text": each.text, "num_tokens": len(each.token_ids), "finish_reason": each.finish_reason}
-        for _, each in sorted(completions.items())
+        for each in _whole(outputs)
     ]
     report = {
         "prompt": prompt,
