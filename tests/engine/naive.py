@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+import torch
+
 from inkstone.engine.request import Request
 from inkstone.nn.generate import FinishReason
 from inkstone.nn.sampling import choose_tokens, logits_processors
@@ -21,7 +23,7 @@ def naive(family: str, request: Request, stop_ids: Collection[int]) -> list[tupl
         for step in range(min(params.max_new_tokens, room)):
             logits = next_logits(family, [*prompt, *ids], request.source_ids).float().unsqueeze(0)
             for process in logits_processors(params, len(prompt), ends):
-                logits = process(_row([*prompt, *ids]), logits)
+                logits = process(torch.tensor([[*prompt, *ids]]), logits)
             (token,) = choose_tokens(logits, params, [index], step)
             if token in ends:
                 reason = "eos"
@@ -29,9 +31,3 @@ def naive(family: str, request: Request, stop_ids: Collection[int]) -> list[tupl
             ids.append(token)
         completions.append((ids, reason))
     return completions
-
-
-def _row(ids: list[int]):  # noqa: ANN202
-    import torch
-
-    return torch.tensor([ids])

@@ -50,9 +50,7 @@ def arrivals(draw: st.DrawFn, family: str) -> Arrival:
 
 
 @st.composite
-def workloads(
-    draw: st.DrawFn, families: Sequence[str] = sorted(FAMILIES)
-) -> tuple[str, list[Arrival], dict[str, int]]:
+def workloads(draw: st.DrawFn, families: Sequence[str] = sorted(FAMILIES)) -> tuple[str, list[Arrival], dict[str, int]]:
     family = draw(st.sampled_from(families))
     shape = {
         "num_blocks": draw(st.integers(9, 24)),

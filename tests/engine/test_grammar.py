@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from inkstone.core.errors import ConfigError
 from inkstone.engine.engine import Engine
-from inkstone.engine.request import Request
 from inkstone.engine.grammar import Form, Grammars
 from inkstone.engine.native_runner import NativeRunner
+from inkstone.engine.request import Request
 from inkstone.engine.runner import Runner
 from inkstone.engine.speculate import PromptLookup
 from inkstone.engine.torch_runner import TorchRunner
@@ -77,21 +77,23 @@ def schemas(depth: int = 2) -> st.SearchStrategy[dict[str, Any]]:
         return leaves
     inner = schemas(depth - 1)
     objects = st.dictionaries(names, inner, max_size=3).flatmap(
-        lambda properties: st.lists(st.sampled_from(sorted(properties)), unique=True).map(
-            lambda required: {
-                "type": "object",
-                "properties": properties,
-                "required": required,
-                "additionalProperties": False,
-            }
+        lambda properties: (
+            st.lists(st.sampled_from(sorted(properties)), unique=True).map(
+                lambda required: {
+                    "type": "object",
+                    "properties": properties,
+                    "required": required,
+                    "additionalProperties": False,
+                }
+            )
+            if properties
+            else st.just({"type": "object", "additionalProperties": False})
         )
-        if properties
-        else st.just({"type": "object", "additionalProperties": False})
     )
     arrays = st.tuples(inner, st.integers(0, 2), st.integers(0, 2)).map(
         lambda parts: {"type": "array", "items": parts[0], "minItems": parts[1], "maxItems": parts[1] + parts[2]}
     )
-    return st.one_of(leaves, objects, arrays, st.lists(inner, min_size=1, max_size=2).map(lambda any: {"anyOf": any}))
+    return st.one_of(leaves, objects, arrays, st.lists(inner, min_size=1, max_size=2).map(lambda some: {"anyOf": some}))
 
 
 @settings(max_examples=50)
@@ -99,7 +101,9 @@ def schemas(depth: int = 2) -> st.SearchStrategy[dict[str, Any]]:
 def test_random_schemas_give_valid_documents_at_a_high_temperature_in_a_batch(
     some: list[dict[str, Any]], speculate: bool
 ) -> None:
-    for schema, text in zip(some, write([Form(json_schema=schema) for schema in some], speculate=speculate), strict=True):
+    for schema, text in zip(
+        some, write([Form(json_schema=schema) for schema in some], speculate=speculate), strict=True
+    ):
         jsonschema.validate(json.loads(text), schema, format_checker=jsonschema.FormatChecker())
 
 
@@ -108,7 +112,7 @@ def test_other_forms() -> None:
     texts = write(
         [
             Form(regex=pattern),
-            Form(choice=("yes", "no", "墨 \"quoted\"")),
+            Form(choice=("yes", "no", '墨 "quoted"')),
             Form(grammar='start: word ("+" word)~2\nword: /[ab]{1,2}/'),
             *[Form(choice=("left", "right"))] * 12,
         ]

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.engine.engine import Engine
-from inkstone.engine.request import Output, Request
-from inkstone.engine.offline import complete, stream
 from inkstone.engine.config import EngineConfig
+from inkstone.engine.engine import Engine
+from inkstone.engine.offline import Stream, complete
 from inkstone.engine.open import kv_values_per_token, open_engine
+from inkstone.engine.request import Output, Request
 from inkstone.engine.torch_runner import TorchRunner
 from inkstone.nn.beam import BeamParams, beam_search
 from inkstone.nn.models.base import Decoder, EncoderDecoder
@@ -102,9 +102,7 @@ def test_log_probabilities_of_the_prompt_also_where_it_is_read_in_chunks_or_know
 def test_best_of_gives_the_likeliest_of_those_drawn() -> None:
     drawing = SamplingParams(max_new_tokens=8, temperature=1.0, seed=2, num_return_sequences=6, log_probabilities=0)
     (drawn,) = ask("llama", Request([5, 6, 7], drawing))
-    means = [
-        sum(each.log_probability for each in one.log_probabilities) / len(one.log_probabilities) for one in drawn
-    ]
+    means = [sum(each.log_probability for each in one.log_probabilities) / len(one.log_probabilities) for one in drawn]
     best = drawing.model_copy(update={"num_return_sequences": 2, "best_of": 6})
     (chosen,) = ask("llama", Request([5, 6, 7], best))
     ranked = sorted(zip(means, (one.token_ids for one in drawn), strict=True), reverse=True)[:2]
@@ -156,7 +154,8 @@ def test_a_request_that_is_too_late_ends() -> None:
     time.sleep(0.06)
     (output,) = engine.step()
     assert (output.request_id, output.finish_reason) == (number, "deadline")
-    assert not engine.has_work and engine.num_free_blocks == 20
+    assert not engine.has_work
+    assert engine.num_free_blocks == 20
 
 
 def test_stop_strings_and_characters_across_tokens_come_out_right() -> None:
@@ -164,7 +163,7 @@ def test_stop_strings_and_characters_across_tokens_come_out_right() -> None:
     prompt = tokenizer.encode("磨墨者先")
     plain = SamplingParams(max_new_tokens=40, temperature=1.0, seed=3)
     engine = open_engine(model, decode=tokenizer.decode)
-    pieces = [output.text for output in stream(engine, Request(prompt, plain))]
+    pieces = [output.text for output in Stream(engine, Request(prompt, plain))]
     text = "".join(pieces)
     assert text == tokenizer.decode(complete(engine, [Request(prompt, plain)])[0][0].token_ids).rstrip("\ufffd")
     stop = text[7:10]
@@ -175,10 +174,11 @@ def test_stop_strings_and_characters_across_tokens_come_out_right() -> None:
 
 def test_nobody_reads_on_and_everything_is_freed() -> None:
     engine = Engine(torch_runner("llama", 20))
-    pieces = stream(engine, Request([5, 6, 7], SamplingParams(max_new_tokens=30, temperature=0, ignore_eos=True)))
+    pieces = Stream(engine, Request([5, 6, 7], SamplingParams(max_new_tokens=30, temperature=0, ignore_eos=True)))
     next(pieces)
     pieces.close()
-    assert not engine.has_work and engine.num_free_blocks == 20
+    assert not engine.has_work
+    assert engine.num_free_blocks == 20
 
 
 @pytest.mark.parametrize(
@@ -186,17 +186,23 @@ def test_nobody_reads_on_and_everything_is_freed() -> None:
     [
         (Request([], SamplingParams()), InputError, "no tokens"),
         (Request([5] * 64, SamplingParams()), InputError, "context is 64"),
-        (Request([5] * 30, SamplingParams(max_new_tokens=20)), InputError, "49 tokens need 13 KV blocks of 4, and there are 10"),
-        (Request([5] * 8, BeamParams(num_beams=4, max_new_tokens=9)), InputError, "4 beams of 16 tokens need 16 KV blocks"),
+        (
+            Request([5] * 30, SamplingParams(max_new_tokens=20)),
+            InputError,
+            "49 tokens need 13 KV blocks of 4, and there are 10",
+        ),
+        (
+            Request([5] * 8, BeamParams(num_beams=4, max_new_tokens=9)),
+            InputError,
+            "4 beams of 16 tokens need 16 KV blocks",
+        ),
         (Request([5, VOCAB], SamplingParams()), InputError, "not in the model's vocabulary"),
         (Request([5], SamplingParams(stop=("a",))), ConfigError, "stop strings need decode"),
         (Request([5], SamplingParams(max_new_tokens=8, logit_bias={VOCAB: 1.0})), ConfigError, "logit_bias"),
         (Request([5], SamplingParams(max_new_tokens=8, bad_words_ids=((1, VOCAB),))), ConfigError, "bad_words_ids"),
     ],
 )
-def test_what_can_never_be_done_is_refused_at_the_door(
-    request_: Request, error: type[Exception], message: str
-) -> None:
+def test_what_can_never_be_done_is_refused_at_the_door(request_: Request, error: type[Exception], message: str) -> None:
     engine = Engine(torch_runner("llama", 10))
     with pytest.raises(error, match=message):
         engine.add_request(request_)

@@ -13,13 +13,12 @@ from transformers import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from inkstone.core.errors import CheckpointError
 from inkstone.nn.processors import (
     LogitsProcessor,
-    count_penalties,
-    logit_bias,
     min_p,
     repetition_penalty,
     temperature,
@@ -44,10 +43,24 @@ LOGITS = torch.tensor([[1.5, -0.5, 0.3, 2.0, -3.0, 0.0, 1.4, -1.0]])
         (top_p(0.1), TopPLogitsWarper(0.1)),
         (top_p(0.9), TopPLogitsWarper(0.9)),
         (min_p(0.05), MinPLogitsWarper(0.05)),
+        (typical_p(0.2), TypicalLogitsWarper(0.2)),
+        (typical_p(0.9), TypicalLogitsWarper(0.9)),
         (repetition_penalty(1.3), RepetitionPenaltyLogitsProcessor(1.3)),
         (repetition_penalty(0.7), RepetitionPenaltyLogitsProcessor(0.7)),
     ],
-    ids=["temperature", "top_k 1", "top_k", "top_k all", "top_p low", "top_p", "min_p", "penalty", "reward"],
+    ids=[
+        "temperature",
+        "top_k 1",
+        "top_k",
+        "top_k all",
+        "top_p low",
+        "top_p",
+        "min_p",
+        "typical low",
+        "typical",
+        "penalty",
+        "reward",
+    ],
 )
 @pytest.mark.parametrize("seed", range(5))
 def test_processors_equal_those_of_transformers(ours: LogitsProcessor, theirs: LogitsProcessor, seed: int) -> None:
@@ -60,8 +73,11 @@ def test_processors_equal_those_of_transformers(ours: LogitsProcessor, theirs: L
 def expected(params: SamplingParams, input_ids: list[int]) -> list[float]:
     """The distribution of `LOGITS` under `params`, from the definitions, in plain Python."""
     logits = LOGITS[0].tolist()
+    for token, bias in params.logit_bias.items():
+        logits[token] += bias
     for token in set(input_ids):
         logits[token] *= params.repetition_penalty if logits[token] < 0 else 1 / params.repetition_penalty
+        logits[token] -= params.frequency_penalty * input_ids.count(token) + params.presence_penalty
     weights = [math.exp(logit / params.temperature) for logit in logits]
     ranked = sorted(range(len(weights)), key=lambda token: -weights[token])
     kept = set(ranked[: params.top_k or len(ranked)])
@@ -74,6 +90,15 @@ def expected(params: SamplingParams, input_ids: list[int]) -> list[float]:
         kept = nucleus
     if params.min_p is not None:
         kept = {token for token in kept if weights[token] >= params.min_p * weights[ranked[0]]}
+    if params.typical_p is not None:
+        total, mass, typical = sum(weights[token] for token in kept), 0.0, set()
+        surprise = {token: -math.log(weights[token] / total) for token in kept}
+        entropy = sum(weights[token] / total * surprise[token] for token in kept)
+        for token in sorted(kept, key=lambda token: abs(surprise[token] - entropy)):
+            if mass < params.typical_p * total:
+                typical.add(token)
+                mass += weights[token]
+        kept = typical
     total = sum(weights[token] for token in kept)
     return [weights[token] / total if token in kept else 0.0 for token in range(len(weights))]
 
@@ -103,6 +128,10 @@ def chi_square_is_plausible(counts: list[int], probabilities: list[float]) -> bo
         SamplingParams(seed=7, temperature=1.0, repetition_penalty=1.5),
         SamplingParams(seed=8, temperature=0.9, top_k=6, top_p=0.95, min_p=0.02, repetition_penalty=1.2),
         SamplingParams(seed=9, temperature=1.0, top_k=1),
+        SamplingParams(seed=10, temperature=1.0, typical_p=0.6),
+        SamplingParams(seed=11, temperature=1.3, typical_p=0.9, top_k=6),
+        SamplingParams(seed=12, temperature=1.0, frequency_penalty=0.8, presence_penalty=-0.5),
+        SamplingParams(seed=13, temperature=1.0, logit_bias={1: 2.0, 3: -1.5}),
     ],
     ids=lambda params: params.model_dump_json(exclude_defaults=True),
 )
@@ -182,3 +211,19 @@ def test_nan_logits_are_an_error_not_a_token() -> None:
 def test_senseless_params_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SamplingParams.model_validate(changes)
+
+
+def test_penalties_count_the_completion_alone() -> None:
+    params = SamplingParams(temperature=0, frequency_penalty=1.0, presence_penalty=0.25)
+    (process,) = logits_processors(params, prompt_length=2)
+    changed = process(torch.tensor([[3, 3, 1, 5, 1]]), LOGITS) - LOGITS
+    torch.testing.assert_close(changed, torch.tensor([[0.0, -2.25, 0.0, 0.0, 0.0, -1.25, 0.0, 0.0]]))
+
+
+def test_no_end_before_the_fewest_tokens_and_no_bad_words() -> None:
+    params = SamplingParams(temperature=0, min_new_tokens=2, max_new_tokens=5, bad_words_ids=((6,), (1, 2)))
+    forbid, hold = logits_processors(params, prompt_length=1, stop_ids=(3,))
+    ids = torch.tensor([[0, 1]])
+    assert (forbid(ids, LOGITS) == -torch.inf)[0].nonzero().flatten().tolist() == [2, 6]
+    assert (hold(ids, LOGITS) == -torch.inf)[0].nonzero().flatten().tolist() == [3]
+    assert torch.equal(hold(torch.tensor([[0, 1, 1]]), LOGITS), LOGITS)

@@ -65,15 +65,12 @@ def test_what_was_taught_is_written(model: LanguageModel) -> None:
     assert model.translate([]) == []
 
 
-def test_a_batch_is_what_each_alone_is(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_what_each_alone_is(model: LanguageModel) -> None:
     sources = ["ink", "The stone", "stone black wet", "墨分五色,墨分五色", "?"]
     for num_beams in (1, 2):
         options: dict[str, Any] = {"num_beams": num_beams, "max_new_tokens": 12}
         together = model.translate(sources, **options)
         assert together == [model.translate(source, **options) for source in sources]
-        monkeypatch.setattr("inkstone.tasks.targets.TOKENS_AT_ONCE", 16)  # two short ones, or one long one
-        assert model.translate(sources, **options) == together
-        monkeypatch.undo()
 
 
 def test_targets_are_those_of_the_search_itself(model: LanguageModel) -> None:

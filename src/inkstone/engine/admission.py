@@ -22,7 +22,7 @@ def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
         ConfigError: its params ask for what is not there.
     """
     params = request.params
-    room = check_prompt(runner, request.prompt_ids)
+    room = check_prompt(runner.context, request.prompt_ids)
     if isinstance(params, BeamParams):
         check_beam_tokens(params, runner.vocab_size)
         if request.constraint is not None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from inkstone.engine.completions import Decode
-from inkstone.engine.request import Output
+from inkstone.engine.request import FinishReason, Output
 from inkstone.engine.scheduler import Scheduler
 from inkstone.engine.sequence import BlockTables, Group, Sequence
 from inkstone.nn.beam import BeamParams, BeamSearch, Hypothesis
@@ -95,5 +95,7 @@ class Beams:
         stop_id = token_ids.pop() if token_ids[-1] in self._stop_ids else None
         text = "" if self._decode is None else self._decode(token_ids)
         room = self._context - len(group.request.prompt_ids)
-        reason = "eos" if stop_id is not None else "length" if group.request.params.max_new_tokens <= room else "context"
+        reason: FinishReason = "length" if group.request.params.max_new_tokens <= room else "context"
+        if stop_id is not None:
+            reason = "eos"
         return Output(group.request_id, index, token_ids, text, finish_reason=reason, stop_id=stop_id, score=score)

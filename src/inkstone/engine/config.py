@@ -13,7 +13,7 @@ class EngineConfig(Config):
     quant: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
     """How weights are kept: auto as they were saved, int8 in half the memory of bfloat16, int4 in a quarter."""
     kv_memory_gb: float | None = Field(default=None, gt=0)
-    """For keys and values; by default as much as `max_running` full contexts need, at most a quarter of what is free."""
+    """For keys and values; by default what `max_running` full contexts need, at most a quarter of what is free."""
     max_running: int = Field(default=32, gt=0)
     """Sequences that are computed together."""
     max_step_tokens: int = Field(default=512, gt=0)

@@ -133,7 +133,9 @@ class Engine:
 
     def _go_on(self, chunks: AbstractSequence[Chunk], logits: Tensor) -> list[Output]:
         outputs: list[Output] = []
-        drawn, rows, first = [], [], 0
+        drawn: list[Chunk] = []
+        rows: list[int] = []
+        first = 0
         for chunk in chunks:
             last = first + chunk.num_logits
             if not isinstance(chunk.sequence.group.request.params, BeamParams):

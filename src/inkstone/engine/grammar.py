@@ -17,7 +17,7 @@ from inkstone.core.errors import ConfigError
 from inkstone.core.extras import need
 
 if TYPE_CHECKING:
-    import llguidance
+    from llguidance import LLMatcher
 
     from inkstone.tokenizer import Tokenizer
 
@@ -82,14 +82,16 @@ class Grammars:
         llguidance = need("llguidance", "engine", "leave the form out")
         if not stop_ids:
             raise ConfigError(
-                "completions of a form need a token that ends them", where="form", remedy="use a model with a stop token"
+                "completions of a form need a token that ends them",
+                where="form",
+                remedy="use a model with a stop token",
             )
         self._library = llguidance
         self._limits = llguidance.LLParserLimits(**_LIMITS)
         words = _Words(tokenizer, sorted(stop_ids))
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(words), vocab_size, sorted(stop_ids))
         self._vocab_size = vocab_size
-        self._compiled: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._workers = ThreadPoolExecutor(1, thread_name_prefix="grammar")
 
     def submit(self, form: Form) -> "Future[Compiled]":
@@ -113,7 +115,9 @@ class Grammars:
                 raise ConfigError(f"the {form.kind} {problem}: {_first_line(messages[0])}", where="form")
             matcher = self._library.LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
             if matcher.is_error():
-                raise ConfigError(f"the {form.kind} cannot be compiled: {_first_line(matcher.get_error())}", where="form")
+                raise ConfigError(
+                    f"the {form.kind} cannot be compiled: {_first_line(matcher.get_error())}", where="form"
+                )
             self._compiled[key] = matcher
             if len(self._compiled) > _MOST_KEPT:
                 self._compiled.popitem(last=False)
@@ -143,7 +147,7 @@ class Grammars:
 class Compiled:
     """A form that is ready; see `Constraint`."""
 
-    def __init__(self, matcher: "llguidance.LLMatcher", vocab_size: int) -> None:
+    def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
         self._matcher, self._vocab_size = matcher, vocab_size
 
     def matcher(self) -> "FormMatcher":
@@ -154,7 +158,7 @@ class Compiled:
 class FormMatcher:
     """Where one completion is in its form; see `Matcher`."""
 
-    def __init__(self, matcher: "llguidance.LLMatcher", vocab_size: int) -> None:
+    def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
         self._matcher, self._vocab_size = matcher, vocab_size
 
     @property

@@ -46,18 +46,32 @@ def complete(engine: Engine, requests: Iterable[Request]) -> list[list[Output]]:
     return [outputs for _, outputs in sorted(as_completed(engine, requests), key=itemgetter(0))]
 
 
-def stream(engine: Engine, request: Request) -> Iterator[Output]:
-    """What is new of a request's completions, step by step; it is broken off when nobody reads on."""
-    number = engine.add_request(request)
-    mail = _mail.setdefault(engine, {}).setdefault(number, deque())
-    try:
-        while mail or engine.runs(number):
-            while mail:
-                yield mail.popleft()
-            if engine.runs(number):
-                _step(engine)
-    finally:
-        _leave(engine, [number])
+class Stream(Iterator[Output]):
+    """What is new of a request's completions, step by step; it is broken off when nobody reads on.
+
+    Errors of `Engine.add_request` come at once.
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine = engine
+        self._number = engine.add_request(request)
+        self._mail = _mail.setdefault(engine, {}).setdefault(self._number, deque())
+
+    def __next__(self) -> Output:
+        while not self._mail:
+            if not self._engine.runs(self._number):
+                self.close()
+                raise StopIteration
+            _step(self._engine)
+        return self._mail.popleft()
+
+    def close(self) -> None:
+        """Break the request off, if it has not ended."""
+        _leave(self._engine, [self._number])
+
+    def __del__(self) -> None:
+        if hasattr(self, "_number"):
+            self.close()
 
 
 def _step(engine: Engine) -> None:

@@ -4,8 +4,9 @@ import psutil
 import torch
 
 from inkstone.core.errors import ConfigError
+from inkstone.engine.completions import Decode
 from inkstone.engine.config import EngineConfig
-from inkstone.engine.engine import Decode, Engine
+from inkstone.engine.engine import Engine
 from inkstone.engine.native_runner import NativeRunner
 from inkstone.engine.runner import Runner
 from inkstone.engine.speculate import PromptLookup
@@ -73,6 +74,8 @@ def no_native_step(model: Decoder | EncoderDecoder) -> str | None:
     """Why PyTorch has to compute a model; None where native steps do."""
     if model.device.type != "cpu":
         return f"the model is on {model.device.type}"
+    if torch.is_autocast_enabled("cpu"):
+        return "products are rounded by autocast"
     if not isinstance(model, Decoder):
         return f"{model.config.model_type} models"
     return decoder_step.unavailable() or decoder_step.unsupported(model)

@@ -10,7 +10,7 @@ from inkstone.nn.beam import BeamParams
 from inkstone.nn.sampling_params import SamplingParams
 
 FinishReason = Literal["eos", "stop", "length", "context", "deadline", "error"]
-"""Why a completion ended: a stop token, a stop string, `max_new_tokens`, a full context, too late, or as `error` says."""
+"""Why a completion ended: a stop token, a stop string, `max_new_tokens`, a full context; too late, or see `error`."""
 
 
 class Matcher(Protocol):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as AbstractSequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from inkstone.nn.sampling import draw, likeliest, logits_processors, uniform
 from inkstone.nn.sampling_params import SamplingParams
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """Where a token is wanted: after some tokens of a completion."""
 
     input_ids: AbstractSequence[int]
@@ -88,7 +90,7 @@ def log_probability_of(token: int, logits: Tensor, num_top: int) -> TokenLogProb
     )
 
 
-def _processed(places: AbstractSequence[Place], logits: Tensor) -> AbstractSequence[Tensor]:
+def _processed(places: AbstractSequence[Place], logits: Tensor) -> Tensor | list[Tensor]:
     """Rows (V,) after each place's mask and processors."""
     changed = {row: process for row, place in enumerate(places) if (process := _processor(place)) is not None}
     if not changed:
@@ -117,7 +119,7 @@ def _processor(place: Place) -> Callable[[Tensor], Tensor] | None:
     return process
 
 
-def _rows(logits: AbstractSequence[Tensor], rows: AbstractSequence[int]) -> Tensor:
+def _rows(logits: Tensor | list[Tensor], rows: AbstractSequence[int]) -> Tensor:
     if isinstance(logits, Tensor):
         return logits if len(rows) == len(logits) else logits[torch.tensor(rows)]
     return torch.stack([logits[row] for row in rows])

@@ -62,10 +62,10 @@ class PromptLookup:
                     places.end_of[tuple(ids[end - size : end])] = end
         places.num_read = max(places.num_read, len(ids) - 1)
         for size in self._sizes:
-            end = places.end_of.get(tuple(ids[-size:])) if len(ids) > size else None
-            if end is not None:
+            known = places.end_of.get(tuple(ids[-size:])) if len(ids) > size else None
+            if known is not None:
                 # Where less than asked for follows, it goes on with itself: a repetition.
-                return [ids[end + place % (len(ids) - end)] for place in range(length)]
+                return [ids[known + place % (len(ids) - known)] for place in range(length)]
         return []
 
 

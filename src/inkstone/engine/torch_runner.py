@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from inkstone.engine.scheduler import Chunk
-from inkstone.engine.sequence import Sequence
 from inkstone.engine.sources import Sources
 from inkstone.nn.layers.cross_attention import EncoderDecoderCache
 from inkstone.nn.layers.recurrent import RecurrentCache
-from inkstone.nn.models.base import Cache, Decoder, EncoderDecoder
+from inkstone.nn.models.base import Decoder, EncoderDecoder
 
 _MOST_PADDING = 0.25
 
@@ -77,7 +76,7 @@ class TorchRunner:
         hidden_states = self._hidden_states(input_ids.to(device), cache, mask, chunks)
         wanted = torch.cat([hidden_states[row, time - each.num_logits :] for row, each in enumerate(chunks)])
         logits: Tensor = self._model.logits(wanted)
-        return logits.split([chunk.num_logits for chunk in chunks])
+        return torch.split(logits, [chunk.num_logits for chunk in chunks])
 
     def _hidden_states(
         self, input_ids: Tensor, cache: "BatchCache", mask: Tensor | None, chunks: AbstractSequence[Chunk]
@@ -99,11 +98,11 @@ class RecurrentRunner:
     """A model with a state instead of keys and values: a block is a sequence's state, whatever its length."""
 
     reuses = False
-    window = None
 
     def __init__(self, model: Decoder, num_blocks: int) -> None:
         """Hold at most `num_blocks` states."""
         self.num_blocks, self.context = num_blocks, model.context
+        self.window: int | None = None
         self.block_size = model.context + 1
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
         self._model = model
@@ -142,7 +141,7 @@ class RecurrentRunner:
         self._keep(cache, slots)
         wanted = torch.cat([hidden_states[row, time - each.num_logits :] for row, each in enumerate(chunks)])
         logits: Tensor = self._model.logits(wanted)
-        return logits.split([chunk.num_logits for chunk in chunks])
+        return torch.split(logits, [chunk.num_logits for chunk in chunks])
 
     def _keep(self, cache: RecurrentCache, slots: Tensor) -> None:
         states = cache.states()

@@ -101,7 +101,7 @@ def beam_search(
     """
     if not prompts:
         return []
-    room = min(check_prompt(model, prompt, f"prompt {number}") for number, prompt in enumerate(prompts, 1))
+    room = min(check_prompt(model.context, prompt, f"prompt {number}") for number, prompt in enumerate(prompts, 1))
     params = params.model_copy(update={"max_new_tokens": min(params.max_new_tokens, room)})
     return search(CachedSteps(model, prompts, params.max_new_tokens), prompts, params, stop_ids=stop_ids)
 

@@ -45,7 +45,7 @@ def generate_naive(
 
     Stop strings play no part. Errors are those of `generate`.
     """
-    room = check_prompt(model, prompt_ids)
+    room = check_prompt(model.context, prompt_ids)
     params = params.with_seed()
     device, ends = model.device, params.ends(stop_ids)
     processors = logits_processors(params, len(prompt_ids), ends)
@@ -177,13 +177,12 @@ def _no_text(token_ids: Sequence[int]) -> str:
     return ""
 
 
-def check_prompt(model: NextTokenModel, prompt_ids: Sequence[int], where: str = "prompt") -> int:
-    """The number of tokens that fit into the model's context after a prompt.
+def check_prompt(context: int, prompt_ids: Sequence[int], where: str = "prompt") -> int:
+    """The number of tokens that fit into a model's context after a prompt.
 
     Raises:
         InputError: the prompt is empty or leaves no room.
     """
-    context = model.context
     if not prompt_ids:
         raise InputError("the prompt has no tokens", where=where, remedy="give at least one character")
     if len(prompt_ids) >= context:
@@ -208,7 +207,7 @@ class Batch:
         log_probabilities: bool = False,
     ) -> None:
         names = ["prompt"] if len(prompts) == 1 else [f"prompt {number}" for number in range(1, len(prompts) + 1)]
-        self._rooms = [check_prompt(model, ids, name) for ids, name in zip(prompts, names, strict=True)]
+        self._rooms = [check_prompt(model.context, ids, name) for ids, name in zip(prompts, names, strict=True)]
         self._model = model
         self._params = params.with_seed()
         self._is_seeded = params.seed is not None or seeds is not None

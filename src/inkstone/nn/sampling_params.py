@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from inkstone.core.config import Config
 
-
 TokenId = Annotated[int, Field(ge=0)]
 
 

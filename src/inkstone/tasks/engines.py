@@ -25,9 +25,7 @@ class _Kept:
         return _Kept(None, None)
 
 
-def engine_for(
-    model: "Decoder | EncoderDecoder", tokenizer: "Tokenizer", config: EngineConfig = _DEFAULTS
-) -> "Engine":
+def engine_for(model: "Decoder | EncoderDecoder", tokenizer: "Tokenizer", config: EngineConfig = _DEFAULTS) -> "Engine":
     """The engine that a model had the last time, or a new one where weights, tokenizer or config have changed.
 
     Raises:

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -92,10 +93,10 @@ def stream_ids(
 
     Says so when a completion ended because the context was full. Raises InputError when the prompt does not fit.
     """
-    from inkstone.engine.offline import stream
+    from inkstone.engine.offline import Stream
     from inkstone.engine.request import Request
 
-    outputs = stream(engine_for(model, tokenizer, config), Request(prompt_ids, params))
+    outputs = Stream(engine_for(model, tokenizer, config), Request(prompt_ids, params))
     return _saying_what_was_cut(outputs, model.context)
 
 
@@ -185,10 +186,7 @@ def _print_json(prompt: str, params: SamplingParams, outputs: "Iterator[Output]"
     from json import dumps
 
     started = time.perf_counter()
-    rows = [
-        {"text": each.text, "num_tokens": len(each.token_ids), "finish_reason": each.finish_reason}
-        for each in _whole(outputs)
-    ]
+    rows = [_row(completion, params) for completion in _whole(outputs)]
     report = {
         "prompt": prompt,
         "completions": rows,
@@ -196,3 +194,18 @@ def _print_json(prompt: str, params: SamplingParams, outputs: "Iterator[Output]"
         "seconds": round(time.perf_counter() - started, 3),
     }
     print(dumps(report, indent=2, ensure_ascii=False))
+
+
+def _row(completion: "Output", params: SamplingParams) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "text": completion.text,
+        "num_tokens": len(completion.token_ids),
+        "finish_reason": completion.finish_reason,
+    }
+    if completion.score is not None:
+        row["score"] = completion.score
+    if params.log_probabilities is not None:
+        row["log_probabilities"] = [asdict(each) for each in completion.log_probabilities]
+    if params.prompt_log_probabilities is not None:
+        row["prompt_log_probabilities"] = [asdict(each) for each in completion.prompt_log_probabilities]
+    return row

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from inkstone.core.config import parse_config
 from inkstone.core.errors import InputError
 from inkstone.core.progress import say
-from inkstone.tasks.batches import TOKENS_AT_ONCE, length_batches
+from inkstone.tasks.engines import engine_for
 from inkstone.tasks.headed import encode_texts
 
 if TYPE_CHECKING:
-    from inkstone.nn.beam import BeamParams, Hypothesis
+    from inkstone.nn.beam import BeamParams
     from inkstone.nn.models.base import Model
     from inkstone.tokenizer import Tokenizer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def write_targets(
     model: "Model", tokenizer: "Tokenizer", sources: Sequence[str], *, truncate: bool = False, **search: Any
 ) -> list[str]:
-    """The target of each source, written in batches of sources of like length.
+    """The target of each source, written side by side.
 
     Args:
         model: an encoder–decoder; or a decoder, which is asked as the method `pairs` teaches it.
@@ -35,7 +35,8 @@ def write_targets(
         InputError: a source has no tokens, or is too long and `truncate` is not given; or the model writes no text.
         ConfigError: an unknown or senseless field of `search`.
     """
-    from inkstone.checkpoint.save import stop_ids
+    from inkstone.engine.offline import as_completed
+    from inkstone.engine.request import Request
     from inkstone.nn.beam import BeamParams, beam_params
     from inkstone.nn.models.base import Decoder, EncoderDecoder
 
@@ -49,36 +50,24 @@ def write_targets(
     given = {name: value for name, value in search.items() if value is not None}
     parse_config(BeamParams, given, where="search")
     params = beam_params(model, **(defaults | given))
-    stops = stop_ids(tokenizer, model)
     if isinstance(model, EncoderDecoder):
         encodings = encode_texts(tokenizer, sources, None, model.context, truncate=truncate)
         prompts = [encoding.ids for encoding in encodings]
     else:
         prompts = _prompts(tokenizer, sources, model.context, params, truncate=truncate)
+    if isinstance(model, EncoderDecoder):
+        requests = [Request([model.decoder_start_token_id], params, source) for source in prompts]
+    else:
+        requests = [Request(prompt, params) for prompt in prompts]
+    # Longest first: what does not fit is refused before anything is computed, and few wait at the end.
+    order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     targets, num_endless = [""] * len(sources), 0
-    for rows in length_batches([len(ids) for ids in prompts], TOKENS_AT_ONCE // (2 * params.num_beams)):
-        for row, best in zip(rows, _search(model, [prompts[row] for row in rows], params, stops), strict=True):
-            targets[row] = tokenizer.target.decode(best.token_ids)
-            num_endless += not stops or best.token_ids[-1] not in stops
+    for place, (best, *_) in as_completed(engine_for(model, tokenizer), [requests[row] for row in order]):
+        targets[order[place]] = best.text
+        num_endless += best.stop_id is None
     if num_endless:
         say(f"note: {num_endless} of {len(sources)} texts did not end within the tokens allowed")
     return targets
-
-
-def _search(
-    model: Any, prompts: Sequence[Sequence[int]], params: "BeamParams", stops: Sequence[int]
-) -> "list[Hypothesis]":
-    """The best completion of each prompt, or target of each source."""
-    from inkstone.nn.beam import beam_search
-    from inkstone.nn.models.base import EncoderDecoder
-    from inkstone.nn.target_decoder import TargetDecoder
-
-    if isinstance(model, EncoderDecoder):
-        decoder = TargetDecoder(model, prompts)
-        found = beam_search(decoder, [decoder.start] * len(prompts), params, stop_ids=stops)
-    else:
-        found = beam_search(model, prompts, params, stop_ids=stops)
-    return [hypotheses[0] for hypotheses in found]
 
 
 def _prompts(

@@ -8,17 +8,19 @@ import torch
 from inkstone.checkpoint.save import stop_ids
 from inkstone.data.examples.encoded import Ids, JudgedSequence, SequencePair, SourceTarget, TokenSequence
 from inkstone.data.packing import PackedSequence
-from inkstone.nn.generate import generate
+from inkstone.engine.config import EngineConfig
+from inkstone.engine.offline import complete
+from inkstone.engine.open import open_engine
+from inkstone.engine.request import Request
 from inkstone.nn.layers.loss import IGNORED
 from inkstone.nn.models.base import Decoder, EncoderDecoder, Model
 from inkstone.nn.sampling_params import SamplingParams
-from inkstone.nn.steps import NextTokenModel
-from inkstone.nn.target_decoder import TargetDecoder
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.loop import LoopSettings
 from inkstone.train.precision import autocast
 from inkstone.train.row_log import Row
 
+_ALONE = EngineConfig(max_running=1)
 _FIRST_TOKENS = 16
 """Prompt of a text that is learned from its first token on."""
 
@@ -42,14 +44,13 @@ class Continuation:
         was_training = model.training
         model.eval()
         with autocast(settings.device, settings.dtype), torch.inference_mode():
-            writer: NextTokenModel
             if isinstance(model, EncoderDecoder):
-                writer = TargetDecoder(model, [self._prompt_ids])
-                prompt_ids = writer.start
+                request = Request([model.decoder_start_token_id], params, self._prompt_ids)
             else:
                 assert isinstance(model, Decoder)
-                writer, prompt_ids = model, self._prompt_ids
-            (completion,) = generate(writer, prompt_ids, params, stop_ids=stop_ids(tokenizer, model))
+                request = Request(self._prompt_ids, params)
+            engine = open_engine(model, _ALONE, stop_ids=tuple(stop_ids(tokenizer, model)))
+            ((completion,),) = complete(engine, [request])
         model.train(was_training)
         return {
             "prompt": tokenizer.decode(self._prompt_ids, skip_special_tokens=False),

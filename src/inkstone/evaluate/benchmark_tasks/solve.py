@@ -74,7 +74,10 @@ class Solve(BenchmarkTask[Problem]):
 def _answers(subject: Subject, examples: Sequence[Problem], params: SamplingParams) -> list[list[str]]:
     """`params.num_return_sequences` answers to each problem; each problem has a random stream of its own."""
     from inkstone.checkpoint.save import stop_ids
-    from inkstone.nn.generate import generate_batch
+    from inkstone.engine.config import EngineConfig
+    from inkstone.engine.offline import as_completed
+    from inkstone.engine.open import open_engine
+    from inkstone.engine.request import Request
     from inkstone.train.rl.prompts import prompt_ids_of
 
     model, tokenizer = subject.model, subject.tokenizer
@@ -87,21 +90,15 @@ def _answers(subject: Subject, examples: Sequence[Problem], params: SamplingPara
                 where=example.where,
                 remedy="shorten it or leave it out",
             )
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    size = max(1, subject.config.batch_size // params.num_return_sequences)
+    config = EngineConfig(max_running=subject.config.batch_size)
+    engine = open_engine(model, config, stop_ids=tuple(stop_ids(tokenizer, model)), decode=tokenizer.decode)
+    requests = [
+        Request(prompt, params.model_copy(update={"seed": subject.config.seed + number}))
+        for number, prompt in enumerate(prompts)
+    ]
     answers: list[list[str]] = [[] for _ in prompts]
     with progress("solve problems", total=len(prompts), unit="problem") as bar:
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            completions = generate_batch(
-                model,
-                [prompts[number] for number in part],
-                params,
-                stop_ids=stop_ids(tokenizer, model),
-                decode=tokenizer.decode,
-                seeds=[subject.config.seed + number for number in part],
-            )
-            for number, group in zip(part, completions, strict=True):
-                answers[number] = [each.text for each in group]
-            bar.update(len(part))
+        for number, outputs in as_completed(engine, requests):
+            answers[number] = [each.text for each in outputs]
+            bar.update(1)
     return answers

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkstone.core.device import cpu_features
+from inkstone.nn.adapters import is_adapted
 from inkstone.nn.kernels.build import load_library, why_not
 from inkstone.nn.layers.lora import LinearLike, dense_weight
 from inkstone.nn.layers.quantized import QuantizedLinear
@@ -34,9 +35,10 @@ class _Shape(Structure):
         *(
             (name, c_int64)
             for name in (
-                "num_threads num_layers hidden_size num_heads num_kv_heads head_dim intermediate_size vocab_size "
-                "context num_blocks rotary_dim is_layer_norm normalizes_after qk_norm is_gated activation keeps_halves"
-            ).split()
+                *("num_threads", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim"),
+                *("intermediate_size", "vocab_size", "context", "num_blocks", "rotary_dim", "is_layer_norm"),
+                *("normalizes_after", "qk_norm", "is_gated", "activation", "keeps_halves"),
+            )
         ),
         ("norm_eps", c_float),
         *((name, c_void_p) for name in ("cos", "sin", "embedding", "positions")),
@@ -69,7 +71,10 @@ class _StepInput(Structure):
         *((name, c_int64) for name in ("num_rows", "num_sequences", "num_logits")),
         *(
             (name, c_void_p)
-            for name in "token_ids first_row past first_block tables logit_rows logits likeliest".split()
+            for name in (
+                *("token_ids", "first_row", "past", "first_block", "tables", "logit_rows"),
+                *("logits", "likeliest"),
+            )
         ),
     )
 
@@ -98,6 +103,8 @@ def unavailable() -> str | None:
 
 def unsupported(model: Decoder) -> str | None:
     """Why a model has no native step; None if it has one."""
+    if is_adapted(model):
+        return "adapters that are not merged"
     if isinstance(model, GPT2LMHeadModel):
         config = model.config
         if config.activation_function not in _ACTIVATIONS:
@@ -142,20 +149,26 @@ class NativeDecoder:
         shape.vocab_size, shape.context = self.vocab_size, model.context
         shape.num_threads, shape.num_blocks, shape.keeps_halves = num_threads, num_blocks, halves
         # These are read at every step, the rest is copied.
-        self._tables = [None if each is None else _table(each) for each in (parts.embedding, parts.positions)]
-        shape.embedding, shape.positions = (None if each is None else each.data_ptr() for each in self._tables)
-        shape.embedding_is_bfloat16 = self._tables[0].dtype == torch.bfloat16
+        self._embedding = _table(parts.embedding)
+        self._positions = None if parts.positions is None else _table(parts.positions).to(self._embedding.dtype)
+        shape.embedding = self._embedding.data_ptr()
+        shape.positions = None if self._positions is None else self._positions.data_ptr()
+        shape.embedding_is_bfloat16 = self._embedding.dtype == torch.bfloat16
         kept = _Kept(weights)
         shape.cos, shape.sin = (kept.floats(each) for each in parts.rope)
         norm, norm_bias = (kept.floats(each) for each in parts.norm)
-        handle = library.decoder_new(byref(shape), c_void_p(norm), c_void_p(norm_bias), byref(kept.matrix([model.lm_head])))
+        handle = library.decoder_new(
+            byref(shape), c_void_p(norm), c_void_p(norm_bias), byref(kept.matrix([model.lm_head]))
+        )
         if not handle:
             raise MemoryError(f"no memory for {num_blocks:,} KV blocks")
         self._handle = c_void_p(handle)
         weakref.finalize(self, library.decoder_free, self._handle)
         for index, layer in enumerate(parts.layers):
             kept = _Kept(weights)
-            library.decoder_set_layer(self._handle, c_int64(index), byref(kept.layer(layer, gated=bool(shape.is_gated))))
+            library.decoder_set_layer(
+                self._handle, c_int64(index), byref(kept.layer(layer, gated=bool(shape.is_gated)))
+            )
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy the keys and values of one block to another."""
@@ -212,14 +225,17 @@ class _Kept:
 
     def matrix(self, layers: Sequence[LinearLike], *, in_turns: bool = False) -> _Matrix:
         """Layers with the same inputs as one matrix, one below the other or in turns of some outputs."""
-        pieces = [piece for layer in layers for piece in _pieces(layer, self._weights, 2 if len(layers) < 2 and in_turns else 1)]
+        count = 2 if in_turns and len(layers) == 1 else 1
+        pieces = [piece for layer in layers for piece in _pieces(layer, self._weights, count)]
         join = _in_turns if in_turns else torch.cat
         values = join([piece.values for piece in pieces])
-        scales = None if pieces[0].scales is None else join([piece.scales for piece in pieces])
+        scales = [piece.scales for piece in pieces if piece.scales is not None]
         bias = None
         if any(piece.bias is not None for piece in pieces):
             bias = join([torch.zeros(len(each.values)) if each.bias is None else each.bias.float() for each in pieces])
-        pointers = (None if each is None else self._keep(each) for each in (values, scales, bias))
+        pointers = (
+            None if each is None else self._keep(each) for each in (values, join(scales) if scales else None, bias)
+        )
         return _Matrix(_FORMATS.index(self._weights), *values.shape, *pointers)
 
     def floats(self, values: Tensor | None) -> int | None:
@@ -246,7 +262,7 @@ def _pieces(layer: LinearLike, weights: WeightFormat, count: int) -> list[_Piece
     """A linear layer, its outputs cut into `count` equal parts."""
     bias: Tensor | None = getattr(layer, "bias", None)
     bias = None if bias is None else bias.detach()
-    if weights in ("float32", "bfloat16"):
+    if weights == "float32" or weights == "bfloat16":
         return _Piece(dense_weight(layer).detach().to(getattr(torch, weights)), None, bias).chunks(count)
     if not isinstance(layer, QuantizedLinear) or layer.precision != weights:
         layer = QuantizedLinear(dense_weight(layer).detach(), None, weights)
@@ -257,7 +273,7 @@ def _pieces(layer: LinearLike, weights: WeightFormat, count: int) -> list[_Piece
 def _in_turns(parts: Sequence[Tensor]) -> Tensor:
     """(n, …) each → first 32 of the one, first 32 of the other, and so on; padded with zeros."""
     padded = [F.pad(each, (*([0, 0] * (each.dim() - 1)), 0, -len(each) % _PANEL)) for each in parts]
-    return torch.stack([each.unflatten(0, (-1, _PANEL)) for each in padded], dim=1).flatten(0, 2)
+    return torch.stack([each.view(-1, _PANEL, *each.shape[1:]) for each in padded], dim=1).flatten(0, 2)
 
 
 class _Parts(NamedTuple):

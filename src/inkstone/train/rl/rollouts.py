@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inkstone.nn.generate import FinishReason, generate_batch
+from inkstone.engine.config import EngineConfig
+from inkstone.engine.offline import complete
+from inkstone.engine.open import open_engine
+from inkstone.engine.request import FinishReason, Output, Request
+from inkstone.nn.models.base import Decoder
 from inkstone.nn.sampling_params import SamplingParams
-from inkstone.nn.steps import NextTokenModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Rollout:
 
 
 def rollout(
-    model: NextTokenModel,
+    model: Decoder,
     prompts: Sequence[Sequence[int]],
     params: SamplingParams,
     seeds: Sequence[int],
@@ -54,24 +57,16 @@ def rollout(
         stop_ids: tokens that end a completion.
         at_once: completions that grow together.
     """
-    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    size = max(1, at_once // params.num_return_sequences)
-    drawn: dict[int, list[Rollout]] = {}
-    for start in range(0, len(order), size):
-        part = order[start : start + size]
-        completions = generate_batch(
-            model,
-            [prompts[number] for number in part],
-            params,
-            stop_ids=stop_ids,
-            seeds=[seeds[number] for number in part],
-            log_probabilities=True,
-        )
-        for number, group in zip(part, completions, strict=True):
-            drawn[number] = []
-            for each in group:
-                assert each.finish_reason is not None
-                stop = () if each.stop_id is None else (each.stop_id,)
-                values = np.asarray(each.log_probabilities, dtype=np.float32)
-                drawn[number].append(Rollout((*each.token_ids, *stop), values, each.finish_reason))
-    return [drawn[number] for number in range(len(prompts))]
+    engine = open_engine(model, EngineConfig(max_running=at_once), stop_ids=tuple(stop_ids))
+    requests = [
+        Request(prompt, params.model_copy(update={"seed": seed, "log_probabilities": 0}))
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
+    return [[_rollout(output) for output in outputs] for outputs in complete(engine, requests)]
+
+
+def _rollout(output: Output) -> Rollout:
+    assert output.finish_reason is not None
+    stop = () if output.stop_id is None else (output.stop_id,)
+    values = np.array([each.log_probability for each in output.log_probabilities], dtype=np.float32)
+    return Rollout((*output.token_ids, *stop), values, output.finish_reason)
