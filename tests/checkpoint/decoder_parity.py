@@ -8,9 +8,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from inkstone.checkpoint import load_model, save_checkpoint
-from inkstone.nn.generate import generate
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.sampling_params import SamplingParams
+from tests.engine.generating import generate
 from tests.tiny_models import tiny_tokenizer
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=64)

@@ -11,10 +11,10 @@ import transformers
 
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.core.errors import CheckpointError
-from inkstone.nn.generate import generate_batch
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.models.llama import LlamaForCausalLM
 from tests.checkpoint import decoder_parity as parity
+from tests.engine.generating import generate_batch
 from tests.nn import contract
 from tests.tiny_models import randomized, tiny_tokenizer
 

@@ -4,8 +4,7 @@ from collections.abc import Collection
 
 import torch
 
-from inkstone.engine.request import Request
-from inkstone.nn.generate import FinishReason
+from inkstone.engine.request import FinishReason, Request
 from inkstone.nn.sampling import choose_tokens, logits_processors
 from inkstone.nn.sampling_params import SamplingParams
 from tests.engine.models import next_logits, tiny

@@ -49,9 +49,7 @@ class Fixed:
 def test_draws_follow_the_distribution(drafter: Drafter | None, params: SamplingParams) -> None:
     runner = Fixed()
     engine = Engine(runner, drafter=drafter, max_running=8)
-    requests = [
-        Request([0], params.model_copy(update={"seed": seed, "max_new_tokens": 1_000})) for seed in range(10)
-    ]
+    requests = [Request([0], params.model_copy(update={"seed": seed, "max_new_tokens": 1_000})) for seed in range(10)]
     tokens = Counter(token for (output,) in complete(engine, requests) for token in output.token_ids)
     counts = [tokens[token] for token in range(runner.vocab_size)]
     assert sum(counts) == 10_000

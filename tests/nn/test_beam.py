@@ -17,8 +17,10 @@ from transformers import T5Config as HFT5Config
 
 from inkstone.checkpoint import load_model
 from inkstone.core.errors import ConfigError, InputError
+from inkstone.engine.offline import complete
+from inkstone.engine.open import open_engine
+from inkstone.engine.request import Output, Request
 from inkstone.nn.beam import BeamParams, Hypothesis, beam_search, search
-from inkstone.nn.generate import generate_batch, stream
 from inkstone.nn.models.base import Decoder, EncoderDecoder
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.target_decoder import TargetDecoder
@@ -260,25 +262,19 @@ def test_encoder_decoders_complete_like_decoders(pairs: dict[tuple[str, int], tu
     end = end_of(model)
     ids, mask = padded(SOURCES, left=False)
     expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=64).tolist()
-    decoder = TargetDecoder(model, SOURCES)
-    prompts = [decoder.start] * len(SOURCES)
     greedy = SamplingParams(temperature=0, max_new_tokens=64)
-    for (found,), row in zip(generate_batch(decoder, prompts, greedy, stop_ids=[end]), expected, strict=True):
+    for (found,), row in zip(written(model, greedy, [end]), expected, strict=True):
         assert found.token_ids == (row[1 : row.index(end)] if end in row else row[1:])
     expected = theirs.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=64, eos_token_id=None).tolist()
-    for (found,), row in zip(generate_batch(decoder, prompts, greedy), expected, strict=True):
+    for (found,), row in zip(written(model, greedy, []), expected, strict=True):
         assert len(found.token_ids) == 64
         assert found.token_ids == row[1:]
-    sampling = SamplingParams(temperature=1.5, seed=3, max_new_tokens=20, num_return_sequences=3)
-    together = generate_batch(decoder, prompts, sampling, stop_ids=[end])
-    for source, found in zip(SOURCES, together, strict=True):
-        alone = TargetDecoder(model, [source])
-        assert [each.token_ids for each in found] == [
-            each.token_ids for each in generate_batch(alone, [alone.start], sampling, stop_ids=[end])[0]
-        ]
-    assert len({tuple(each.token_ids) for each in together[0]}) == 3
-    pieces = list(stream(alone, alone.start, greedy, stop_ids=[end], decode=lambda ids: " ".join(map(str, ids))))
-    assert pieces[-1][0].finish_reason in ("eos", "length")
+
+
+def written(model: Any, params: SamplingParams, stop_ids: list[int]) -> list[list[Output]]:
+    """The targets of `SOURCES`."""
+    requests = [Request([model.decoder_start_token_id], params, source) for source in SOURCES]
+    return complete(open_engine(model, stop_ids=tuple(stop_ids)), requests)
 
 
 def test_several_tokens_may_end_a_completion(pairs: dict[tuple[str, int], tuple[Any, Any]]) -> None:

@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inkstone.nn.generate import generate, generate_naive
+from inkstone.nn.generate import generate_naive
 from inkstone.nn.layers.recurrent import find_runs
 from inkstone.nn.models.lstm import LstmConfig, LstmForCausalLM
 from inkstone.nn.sampling_params import SamplingParams
+from tests.engine.generating import generate
 from tests.nn import contract
 
 SHAPES = {

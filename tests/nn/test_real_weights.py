@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inkstone.nn.generate import generate
 from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
 from inkstone.nn.sampling_params import SamplingParams
+from tests.engine.generating import generate
 
 # github.com/karpathy/llama2.c, test_all.py: stories260K, temperature 0, 256 steps.
 EXPECTED = """Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, \
