@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {"requirements.lock": (), "requirements-dev.lock": ("dev", "docs", "bench", "evaluate")}
+LOCKS = {"requirements.lock": (), "requirements-dev.lock": ("dev", "docs", "bench", "engine", "evaluate")}
 # What a CUDA build of torch brings along depends on the machine and is left to torch itself.
 LEFT_OUT = re.compile(r"^(nvidia-.*|cuda-.*|triton|pip|setuptools|wheel)$")
 
