@@ -44,7 +44,7 @@ def decoder_of(family: str) -> Decoder:
 
 
 def wide(**changes: Any) -> Decoder:
-    """Sizes that are no multiples of what is computed at a time: 100 wide, 5 heads of 20 for 1, 90 inside, 77 tokens."""
+    """No multiples of what is computed at a time: 100 wide, 5 heads of 20 for 1, 90 inside, 77 tokens."""
     shape = {"vocab_size": 77, "hidden_size": 100, "num_hidden_layers": 2, "num_attention_heads": 5, "head_dim": 20}
     more = {"num_key_value_heads": 1, "intermediate_size": 90, "max_position_embeddings": 300, "rms_norm_eps": 1e-5}
     return randomized(LlamaConfig.model_validate(shape | more | changes).build(), spread=0.1).eval()
