@@ -49,6 +49,7 @@ COMMANDS = {
     "Use": {
         "generate": ("inkstone.tasks.generate:command", "Let a model write"),
         "chat": ("inkstone.tasks.chat_command:command", "Talk with a model"),
+        "bench": ("inkstone.pipeline.bench:command", "How fast a model folder is computed on this machine"),
         "show": ("inkstone.pipeline.show_model:command", "What a model folder or adapter is, and the memory it needs"),
         "convert": ("inkstone.pipeline.convert:command", "Turn a model of another program into a model folder"),
     },

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
+from inkstone.core.limits import peak_flops
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
 from inkstone.nn.architectures import ARCHITECTURES
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.learning import build_model, equip
 from inkstone.train.switches import quantize_base
-from inkstone.train.usage import TrainingFlops, peak_flops, peak_memory_bytes
+from inkstone.train.usage import TrainingFlops, peak_memory_bytes
 from tests.tiny_models import tiny_model
 from tests.train.test_from_scratch import settings
 

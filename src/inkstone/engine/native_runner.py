@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from inkstone.engine.scheduler import Chunk
-from inkstone.engine.torch_runner import vocab_size_of, window_of
-from inkstone.nn.kernels.decoder_step import BLOCK_SIZE, NativeDecoder, WeightFormat
+from inkstone.engine.torch_runner import matrix_bytes, vocab_size_of, window_of
+from inkstone.nn.kernels.decoder_step import BITS, BLOCK_SIZE, NativeDecoder, WeightFormat
 from inkstone.nn.models.base import Decoder
 
 
@@ -31,6 +31,7 @@ class NativeRunner:
     ) -> None:
         self.num_blocks, self.context, self.window = num_blocks, model.context, window_of(model)
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
+        self.weight_bytes = matrix_bytes(model, BITS[weights])
         self._decoder = NativeDecoder(model, weights, num_blocks, num_threads, halves=halves)
 
     def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Tensor:

@@ -22,6 +22,8 @@ class Runner(Protocol):
     """Tokens that it reads."""
     window: int | None
     """Tokens that any layer sees, itself included; None where one sees all."""
+    weight_bytes: int
+    """Of the matrices that every token is multiplied with, as they are kept."""
     reuses: bool
     """Whether a beginning that is in the blocks can be used again by others."""
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence as AbstractSequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.sources import Sources
+from inkstone.nn.layers.conv1d import Conv1D
 from inkstone.nn.layers.cross_attention import EncoderDecoderCache
 from inkstone.nn.layers.recurrent import RecurrentCache
 from inkstone.nn.models.base import Decoder, EncoderDecoder
@@ -34,6 +35,7 @@ class TorchRunner:
         self.num_blocks, self.block_size = num_blocks, block_size
         self.context, self.window = model.context, window_of(model)
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
+        self.weight_bytes = matrix_bytes(model)
         self._model = model
         self._sources = Sources(model) if isinstance(model, EncoderDecoder) else None
         self._store = _Store((num_blocks + 1) * block_size, model.dtype if dtype is None else dtype)
@@ -104,6 +106,7 @@ class RecurrentRunner:
         self.num_blocks, self.context = num_blocks, model.context
         self.window: int | None = None
         self.block_size = model.context + 1
+        self.weight_bytes = matrix_bytes(model)
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
         self._model = model
         self._states: list[tuple[Tensor, Tensor]] = []
@@ -235,3 +238,9 @@ def window_of(model: Decoder | EncoderDecoder) -> int | None:
     """Tokens that any layer sees, itself included; None where one sees all."""
     windows = getattr(model.config, "windows", (None,))
     return None if None in windows else max(windows)
+
+
+def matrix_bytes(model: Decoder | EncoderDecoder, bits: float | None = None) -> int:
+    """Of the matrices that a token is multiplied with, the output layer too; of `bits` a weight, or as they are."""
+    seen = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Linear | Conv1D)}
+    return sum(int(weight.numel() * (bits or 8 * weight.element_size()) / 8) for weight in seen.values())

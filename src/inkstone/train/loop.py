@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from inkstone.core.device import resolve_device, resolve_dtype
 from inkstone.core.errors import InputError
+from inkstone.core.limits import peak_flops
 from inkstone.core.progress import Bar, progress, say, size
 from inkstone.nn.models.base import Model
 from inkstone.train.config import LoopConfig, PretrainConfig
@@ -38,7 +39,7 @@ from inkstone.train.state import (
     trained_parameters,
 )
 from inkstone.train.trackers import open_trackers
-from inkstone.train.usage import TrainingFlops, peak_flops, peak_memory_bytes
+from inkstone.train.usage import TrainingFlops, peak_memory_bytes
 from inkstone.train.view import TrainingView
 
 E = TypeVar("E")

@@ -1,7 +1,5 @@
 """How much of the machine a run uses."""
 
-import functools
-import time
 from typing import NamedTuple, Self
 
 import torch
@@ -11,9 +9,6 @@ from inkstone.core.device import peak_rss_bytes
 from inkstone.nn.layers.experts import SparseMLP
 from inkstone.nn.layers.quantized import QuantizedLinear
 from inkstone.nn.models.base import EncoderDecoder, Model
-
-_TIMED_PRODUCTS = 4
-_PRODUCT_SIZE = {"cpu": 1024, "cuda": 8192, "mps": 4096}
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -90,18 +85,3 @@ def _shares_of_experts(model: Model) -> dict[int, float]:
         if isinstance(mixture, SparseMLP)
         for inner in mixture.experts.modules()
     }
-
-
-@functools.cache
-def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of large matrix products on this machine: the best of a few, measured."""
-    size = _PRODUCT_SIZE.get(device.type, 2048)
-    # No random values: measuring must leave the streams of random numbers as they are.
-    matrix = torch.full((size, size), 1e-3, device=device, dtype=dtype)
-    best = float("inf")
-    for _ in range(_TIMED_PRODUCTS):
-        began = time.perf_counter()
-        product = matrix @ matrix
-        float(product[0, 0])  # waits for the device
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best

@@ -23,6 +23,8 @@ from inkstone.nn.models.phi3 import Phi3Block
 WeightFormat = Literal["float32", "bfloat16", "int8", "int4"]
 BLOCK_SIZE = 16
 """Tokens of a KV block."""
+BITS: dict[WeightFormat, float] = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4.25}
+"""Of a weight, its share of the scales included."""
 _FORMATS: tuple[WeightFormat, ...] = ("float32", "bfloat16", "int8", "int4")
 _ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_fast": 1, "gelu_pytorch_tanh": 1, "gelu": 2, "relu": 3}
 _NEEDED = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
