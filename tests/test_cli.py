@@ -20,7 +20,7 @@ from tests.pipeline.conftest import RECIPE
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ["quickstart", "run", "plan", "runs", "compare", "lineage", "doctor", "generate", "show", "convert"]
 NAMES += ["collect", "prepare", "tokenizer", "pretrain", "evaluate", "check", "merge", "chat"]
-NAMES += ["examples", "arithmetic", "initialize", "finetune", "align", "distill", "benchmark"]
+NAMES += ["examples", "arithmetic", "initialize", "finetune", "align", "distill", "bench", "benchmark"]
 
 
 @pytest.fixture
