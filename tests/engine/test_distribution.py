@@ -10,6 +10,7 @@ from torch import Tensor
 from inkstone.engine.engine import Engine
 from inkstone.engine.offline import complete
 from inkstone.engine.request import Request
+from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.speculate import Drafter, DraftModel, PromptLookup
 from inkstone.nn.sampling_params import SamplingParams
@@ -26,14 +27,16 @@ class Fixed:
     def __init__(self, logits: Tensor = LOGITS) -> None:
         self._logits = logits
 
-    def compute(self, chunks: Sequence[Chunk], copies: Sequence[tuple[int, int]]) -> Tensor:
-        return self._logits.expand(sum(chunk.num_logits for chunk in chunks), -1)
+    def compute(self, chunks: Sequence[Chunk], copies: Sequence[tuple[int, int]]) -> Predictions:
+        return Predictions(self._logits.expand(sum(chunk.num_logits for chunk in chunks), -1))
 
     def forget(self, request_id: int) -> None:
         pass
 
 
-@pytest.mark.parametrize("drafter", [None, PromptLookup(2, 1), DraftModel(Fixed(LOGITS * 0.7))], ids=repr)
+@pytest.mark.parametrize(
+    "drafter", [None, PromptLookup(2, 1), DraftModel(Fixed(LOGITS * 0.7))], ids=lambda each: type(each).__name__
+)
 @pytest.mark.parametrize(
     "params",
     [

@@ -122,7 +122,7 @@ def drafter(family: str, kind: int) -> Drafter | None:
         return None
     if kind == 1 or isinstance(tiny(family), EncoderDecoder):
         return PromptLookup(3, 1)
-    return DraftModel(torch_runner("gpt2", 20), STOP_IDS)
+    return DraftModel(torch_runner("gpt2", 20))
 
 
 def check(runner: Runner, family: str, arrived: list[Arrival], shape: dict[str, int]) -> None:

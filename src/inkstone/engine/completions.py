@@ -5,15 +5,15 @@ from collections.abc import Callable, Collection
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from inkstone.engine.metrics import Metrics
 from inkstone.engine.request import Output
-from inkstone.engine.sampler import Choice, Place, choose, log_probability_of, place_of
+from inkstone.engine.sampler import Choice, Place, Predictions, choose, log_probability_of
 from inkstone.engine.scheduler import Chunk, Scheduler
 from inkstone.engine.sequence import BlockTables, Group, Sequence
 from inkstone.engine.speculate import Speculator
+from inkstone.nn.sampling import logits_processors
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.text_stream import TextStream
 
@@ -49,13 +49,15 @@ class Completions:
 
     def begin(self, group: Group) -> None:
         """Prepare the first sequence of a request."""
-        (sequence,) = group.sequences
+        (sequence,), params = group.sequences, self._params(group)
         sequence.text = self._new_text(group)
+        group.ends = params.ends(self._stop_ids)
+        group.processors = logits_processors(params, len(group.request.prompt_ids), group.ends)
         if group.request.constraint is not None:
             sequence.matcher = group.request.constraint.matcher()
 
-    def go_on(self, chunks: AbstractSequence[Chunk], logits: Tensor) -> list[Output]:
-        """Choose the next tokens from the logits (N, V) of the chunks that have some."""
+    def go_on(self, chunks: AbstractSequence[Chunk], predictions: Predictions) -> list[Output]:
+        """Choose the next tokens of the chunks that ask for some."""
         places: list[Place] = []
         rows: list[int] = []
         work: list[tuple[Chunk, list[Sequence]]] = []
@@ -63,18 +65,18 @@ class Completions:
         for chunk in chunks:
             last = first + chunk.num_logits
             if chunk.sequence.group.scores_prompt:
-                self._score_prompt(chunk, logits[first:last])
+                self._score_prompt(chunk, predictions.logits[first:last])
                 first = last - 1 - chunk.num_drafts
             if chunk.is_complete:
                 sequences = [chunk.sequence, *self._forks(chunk.sequence)]
                 work.append((chunk, sequences))
                 for sequence in sequences:
-                    places += [place_of(sequence, self._stop_ids, number) for number in range(last - first)]
+                    places += [Place(sequence, number) for number in range(last - first)]
                     rows += range(first, last)
             first = last
         if not places:
             return []
-        choices = iter(choose(places, logits if len(rows) == len(logits) else logits[torch.tensor(rows)]))
+        choices = iter(choose(places, predictions.rows(rows)))
         outputs = []
         for chunk, sequences in work:
             for sequence in sequences:
@@ -143,7 +145,7 @@ class Completions:
             sequence.log_probability += choice.log_probability.log_probability
             if params.log_probabilities is not None:
                 output.log_probabilities.append(choice.log_probability)
-        if token in params.ends(self._stop_ids):
+        if token in sequence.group.ends:
             output.finish_reason, output.stop_id = "eos", token
             output.text += "" if sequence.text is None else sequence.text.finish()
             return

@@ -7,7 +7,6 @@ from collections.abc import Sequence as AbstractSequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from inkstone.engine.admission import check_request
 from inkstone.engine.beams import Beams
@@ -16,6 +15,7 @@ from inkstone.engine.kv_blocks import KVBlocks
 from inkstone.engine.metrics import Metrics
 from inkstone.engine.request import Output, Request
 from inkstone.engine.runner import Runner
+from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk, Scheduler, StepPlan
 from inkstone.engine.sequence import BlockTables, Group
 from inkstone.engine.speculate import Drafter, Speculator
@@ -114,9 +114,9 @@ class Engine:
             self._guess()
             plan = self._scheduler.schedule()
             if plan.chunks:
-                logits = self._runner.compute(plan.chunks, plan.copies)
+                predictions = self._runner.compute(plan.chunks, plan.copies)
                 self._remember(plan.chunks)
-                outputs += self._go_on(plan.chunks, logits)
+                outputs += self._go_on(plan.chunks, predictions)
             self._note(plan, time.perf_counter() - begun)
         return outputs
 
@@ -131,7 +131,7 @@ class Engine:
         for chunk in chunks:
             self._tables.computed(chunk.sequence, chunk.num_known)
 
-    def _go_on(self, chunks: AbstractSequence[Chunk], logits: Tensor) -> list[Output]:
+    def _go_on(self, chunks: AbstractSequence[Chunk], predictions: Predictions) -> list[Output]:
         outputs: list[Output] = []
         drawn: list[Chunk] = []
         rows: list[int] = []
@@ -142,11 +142,10 @@ class Engine:
                 drawn.append(chunk)
                 rows += range(first, last)
             elif chunk.is_complete:
-                outputs += self._beams.go_on(chunk.sequence, logits[first])
+                outputs += self._beams.go_on(chunk.sequence, predictions.logits[first])
             first = last
         if drawn:
-            own = logits if len(rows) == len(logits) else logits[torch.tensor(rows, dtype=torch.long)]
-            outputs += self._completions.go_on(drawn, own)
+            outputs += self._completions.go_on(drawn, predictions.rows(rows))
         for group in {id(chunk.sequence.group): chunk.sequence.group for chunk in chunks}.values():
             if not group.sequences:
                 self._forget(group)

@@ -4,8 +4,8 @@ from collections.abc import Sequence as AbstractSequence
 from itertools import accumulate
 
 import torch
-from torch import Tensor
 
+from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.torch_runner import matrix_bytes, vocab_size_of, window_of
 from inkstone.nn.kernels.decoder_step import BITS, BLOCK_SIZE, NativeDecoder, WeightFormat
@@ -34,7 +34,7 @@ class NativeRunner:
         self.weight_bytes = matrix_bytes(model, BITS[weights])
         self._decoder = NativeDecoder(model, weights, num_blocks, num_threads, halves=halves)
 
-    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Tensor:
+    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Predictions:
         """As in `Runner`."""
         for source, target in copies:
             self._decoder.copy_block(source, target)
@@ -47,8 +47,8 @@ class NativeRunner:
             row for chunk, end in zip(chunks, first_row[1:], strict=True) for row in range(end - chunk.num_logits, end)
         ]
         arguments = (token_ids, first_row, past, first_block, tables, rows)
-        logits, _ = self._decoder.step(*(torch.tensor(each, dtype=torch.int64) for each in arguments))
-        return logits
+        logits, likeliest = self._decoder.step(*(torch.tensor(each, dtype=torch.int64) for each in arguments))
+        return Predictions(logits, likeliest.tolist())
 
     def forget(self, request_id: int) -> None:
         """As in `Runner`."""

@@ -3,8 +3,7 @@
 from collections.abc import Sequence as AbstractSequence
 from typing import Protocol
 
-from torch import Tensor
-
+from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk
 
 
@@ -27,11 +26,11 @@ class Runner(Protocol):
     reuses: bool
     """Whether a beginning that is in the blocks can be used again by others."""
 
-    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Tensor:
+    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Predictions:
         """Copy blocks, (from, to), then read all chunks at once.
 
         Returns:
-            float32 logits (N, V) after the last `num_logits` tokens of each chunk, in order.
+            Of what comes after the last `num_logits` tokens of each chunk, in order.
         """
 
     def forget(self, request_id: int) -> None:

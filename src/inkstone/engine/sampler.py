@@ -1,9 +1,7 @@
 """The next token of every sequence of a step, each as its own request wants it."""
 
-from collections.abc import Callable, Collection, Iterable
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,29 +9,56 @@ from torch import Tensor
 
 from inkstone.engine.request import TokenLogProbability
 from inkstone.engine.sequence import Sequence
-from inkstone.nn.sampling import draw, likeliest, logits_processors, uniform
+from inkstone.nn.sampling import draw, likeliest, uniform
 from inkstone.nn.sampling_params import SamplingParams
+
+
+class Predictions(NamedTuple):
+    """What a runner says of the next tokens."""
+
+    logits: Tensor
+    """float32 (N, V)."""
+    likeliest: list[int] | None = None
+    """The first of the greatest logits of each row, -1 where one is no number; None where it was not looked for."""
+
+    def rows(self, rows: AbstractSequence[int]) -> "Predictions":
+        """Some of them, in another order or several times."""
+        if len(rows) == len(self.logits) and all(row == place for place, row in enumerate(rows)):
+            return self
+        likeliest = None if self.likeliest is None else [self.likeliest[row] for row in rows]
+        return Predictions(self.logits[torch.tensor(rows, dtype=torch.long)], likeliest)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a token is wanted: after some tokens of a completion."""
 
-    input_ids: AbstractSequence[int]
-    """Prompt and completion before it."""
-    prompt_length: int
-    params: SamplingParams
-    """With a seed."""
-    index: int
-    """Of the completion among those of its request."""
-    stop_ids: Collection[int]
-    mask: Callable[[Tensor], Tensor] | None = None
-    """Logits (V,) → the same with -inf for what may not come next."""
+    sequence: Sequence
+    num_drafts: int = 0
+    """Of the sequence's drafts, those that come before."""
 
     @property
-    def step(self) -> int:
-        """Tokens of the completion so far."""
-        return len(self.input_ids) - self.prompt_length
+    def params(self) -> SamplingParams:
+        """With a seed."""
+        params = self.sequence.group.request.params
+        assert isinstance(params, SamplingParams)
+        return params
+
+    @property
+    def input_ids(self) -> list[int]:
+        """Prompt and completion before it."""
+        return [*self.sequence.token_ids, *self.sequence.drafts[: self.num_drafts]]
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is taken, and nothing told of it."""
+        sequence = self.sequence
+        return not sequence.group.processors and sequence.matcher is None and self.num_top is None and self.is_cold
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether nothing is drawn."""
+        return self.params.temperature == 0
 
     @property
     def num_top(self) -> int | None:
@@ -41,19 +66,22 @@ class Place:
         told = self.params.log_probabilities
         return 0 if told is None and self.params.best_of is not None else told
 
+    def process(self, logits: Tensor) -> Tensor:
+        """Logits (V,) after the sequence's form and its request's processors."""
+        if self.sequence.matcher is not None:
+            logits = self.sequence.matcher.mask(logits, self.sequence.drafts[: self.num_drafts])
+        if not self.sequence.group.processors:
+            return logits
+        input_ids, row = torch.tensor([self.input_ids], device=logits.device), logits.unsqueeze(0)
+        for processor in self.sequence.group.processors:
+            row = processor(input_ids, row)
+        return row[0]
 
-def place_of(sequence: Sequence, stop_ids: Collection[int], num_drafts: int = 0) -> Place:
-    """Where a sequence goes on, after some of its drafts; `stop_ids` are the model's own."""
-    request, drafts, matcher = sequence.group.request, sequence.drafts[:num_drafts], sequence.matcher
-    assert isinstance(request.params, SamplingParams)
-    return Place(
-        [*sequence.token_ids, *drafts] if drafts else sequence.token_ids,
-        len(request.prompt_ids),
-        request.params,
-        sequence.index,
-        request.params.ends(stop_ids),
-        None if matcher is None else partial(matcher.mask, drafts=drafts),
-    )
+    def number(self) -> float:
+        """The random number that draws here."""
+        seed, step = self.params.seed, self.sequence.num_new + self.num_drafts
+        assert seed is not None
+        return uniform(seed, self.sequence.index, step)
 
 
 class Choice(NamedTuple):
@@ -63,22 +91,46 @@ class Choice(NamedTuple):
     log_probability: TokenLogProbability | None = None
 
 
-def choose(places: AbstractSequence[Place], logits: Tensor) -> list[Choice]:
-    """The next token at each place, from logits (N, V)."""
-    processed = _processed(places, logits)
-    greedy = [row for row, place in enumerate(places) if place.params.temperature == 0]
-    drawn = [row for row, place in enumerate(places) if place.params.temperature > 0]
-    tokens = [0] * len(places)
-    for rows, token_ids in (
-        (greedy, likeliest(_rows(processed, greedy)) if greedy else []),
-        (drawn, _draw([places[row] for row in drawn], _rows(processed, drawn)) if drawn else []),
-    ):
-        for row, token in zip(rows, token_ids, strict=True):
-            tokens[row] = token
+def choose(places: AbstractSequence[Place], predictions: Predictions) -> list[Choice]:
+    """The next token at each place."""
+    choices: dict[int, Choice] = {}
+    if predictions.likeliest is not None:
+        for row, (place, token) in enumerate(zip(places, predictions.likeliest, strict=True)):
+            if place.is_greedy and token >= 0:
+                choices[row] = Choice(token)
+    others = [row for row in range(len(places)) if row not in choices]
+    if others:
+        chosen = _choose([places[row] for row in others], predictions.rows(others).logits)
+        choices |= zip(others, chosen, strict=True)
+    return [choices[row] for row in range(len(places))]
+
+
+def _choose(places: AbstractSequence[Place], logits: Tensor) -> list[Choice]:
+    changed = [place.sequence.matcher is not None or bool(place.sequence.group.processors) for place in places]
+    if any(changed):
+        rows = zip(places, logits, changed, strict=True)
+        logits = torch.stack([place.process(row) if changes else row for place, row, changes in rows])
+    tokens: dict[int, int] = {}
+    for cold, take in ((True, _likeliest), (False, _drawn)):
+        rows_of = [row for row, place in enumerate(places) if place.is_cold == cold]
+        if rows_of:
+            some = logits if len(rows_of) == len(places) else logits[torch.tensor(rows_of)]
+            tokens |= zip(rows_of, take([places[row] for row in rows_of], some), strict=True)
     return [
-        Choice(token, None if place.num_top is None else log_probability_of(token, row, place.num_top))
-        for place, row, token in zip(places, processed, tokens, strict=True)
+        Choice(
+            tokens[row],
+            None if place.num_top is None else log_probability_of(tokens[row], logits[row], place.num_top),
+        )
+        for row, place in enumerate(places)
     ]
+
+
+def _likeliest(places: AbstractSequence[Place], logits: Tensor) -> list[int]:
+    return likeliest(logits)
+
+
+def _drawn(places: AbstractSequence[Place], logits: Tensor) -> list[int]:
+    return draw(logits, [place.number() for place in places])
 
 
 def log_probability_of(token: int, logits: Tensor, num_top: int) -> TokenLogProbability:
@@ -88,46 +140,3 @@ def log_probability_of(token: int, logits: Tensor, num_top: int) -> TokenLogProb
     return TokenLogProbability(
         token, float(log_probs[token]), list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
     )
-
-
-def _processed(places: AbstractSequence[Place], logits: Tensor) -> Tensor | list[Tensor]:
-    """Rows (V,) after each place's mask and processors."""
-    changed = {row: process for row, place in enumerate(places) if (process := _processor(place)) is not None}
-    if not changed:
-        return logits
-    rows = list(logits)
-    for row, process in changed.items():
-        rows[row] = process(rows[row])
-    return rows
-
-
-def _processor(place: Place) -> Callable[[Tensor], Tensor] | None:
-    """Logits (V,) → logits (V,); None where nothing changes."""
-    processors = logits_processors(place.params, place.prompt_length, place.stop_ids)
-    if not processors and place.mask is None:
-        return None
-
-    def process(logits: Tensor) -> Tensor:
-        if place.mask is not None:
-            logits = place.mask(logits)
-        input_ids = torch.tensor([place.input_ids], device=logits.device)
-        row = logits.unsqueeze(0)
-        for each in processors:
-            row = each(input_ids, row)
-        return row[0]
-
-    return process
-
-
-def _rows(logits: Tensor | list[Tensor], rows: AbstractSequence[int]) -> Tensor:
-    if isinstance(logits, Tensor):
-        return logits if len(rows) == len(logits) else logits[torch.tensor(rows)]
-    return torch.stack([logits[row] for row in rows])
-
-
-def _draw(places: Iterable[Place], logits: Tensor) -> list[int]:
-    numbers = []
-    for place in places:
-        assert place.params.seed is not None
-        numbers.append(uniform(place.params.seed, place.index, place.step))
-    return draw(logits, numbers)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from inkstone.engine.kv_blocks import NULL_BLOCK, KVBlocks, block_digest, root_digest
 from inkstone.engine.request import Matcher, Output, Request, TokenLogProbability
+from inkstone.nn.processors import LogitsProcessor
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.text_stream import TextStream
 
@@ -72,6 +73,10 @@ class Group:
     sequences: list[Sequence] = field(default_factory=list)
     """Those that have not ended."""
     root: bytes = b""
+    ends: frozenset[int] = frozenset()
+    """Tokens that end its completions."""
+    processors: list[LogitsProcessor] = field(default_factory=list)
+    """What its params do to logits."""
     has_begun: bool = False
     """Whether a first token was drawn."""
     held: dict[int, Output] = field(default_factory=dict)

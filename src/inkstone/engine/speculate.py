@@ -11,7 +11,7 @@ from typing import Protocol
 
 from inkstone.engine.kv_blocks import KVBlocks
 from inkstone.engine.runner import Runner
-from inkstone.engine.sampler import choose, place_of
+from inkstone.engine.sampler import Place, choose
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.sequence import BlockTables, Sequence
 
@@ -82,11 +82,10 @@ class DraftModel:
 
     Args:
         runner: that computes it.
-        stop_ids: tokens that end a completion.
     """
 
-    def __init__(self, runner: Runner, stop_ids: AbstractSequence[int] = ()) -> None:
-        self._runner, self._stop_ids = runner, frozenset(stop_ids)
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
         self._blocks = KVBlocks(runner.num_blocks, runner.block_size)
         self._tables = BlockTables(self._blocks, runner.window, reuse=False)
         self._shadows: dict[Sequence, Sequence] = {}
@@ -108,10 +107,10 @@ class DraftModel:
                 chunks.append(Chunk(shadow, shadow.token_ids[shadow.num_computed :], is_complete=True, num_logits=1))
             if not chunks:
                 break
-            logits = self._runner.compute(chunks, copies)
+            predictions = self._runner.compute(chunks, copies)
             for chunk in chunks:
                 self._tables.computed(chunk.sequence, len(chunk.token_ids))
-            choices = choose([place_of(chunk.sequence, self._stop_ids) for chunk in chunks], logits)
+            choices = choose([Place(chunk.sequence) for chunk in chunks], predictions)
             for row, chunk, choice in zip(rows, chunks, choices, strict=True):
                 drafts[row].append(choice.token_id)
                 chunk.sequence.token_ids.append(choice.token_id)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.sources import Sources
 from inkstone.nn.layers.conv1d import Conv1D
@@ -41,7 +42,7 @@ class TorchRunner:
         self._store = _Store((num_blocks + 1) * block_size, model.dtype if dtype is None else dtype)
 
     @torch.inference_mode()
-    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Tensor:
+    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Predictions:
         """As in `Runner`."""
         if copies:
             self._store.copy(copies, self.block_size)
@@ -51,7 +52,7 @@ class TorchRunner:
         for batch in _batches(chunks):
             for chunk, logits in zip(batch, self._compute_batch(batch), strict=True):
                 rows[id(chunk)] = logits
-        return torch.cat([rows[id(chunk)] for chunk in chunks])
+        return Predictions(torch.cat([rows[id(chunk)] for chunk in chunks]))
 
     def forget(self, request_id: int) -> None:
         """As in `Runner`."""
@@ -112,7 +113,7 @@ class RecurrentRunner:
         self._states: list[tuple[Tensor, Tensor]] = []
 
     @torch.inference_mode()
-    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Tensor:
+    def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Predictions:
         """As in `Runner`."""
         for before, after in copies:
             for state in self._states:
@@ -122,7 +123,7 @@ class RecurrentRunner:
         for batch in _batches(chunks):
             for chunk, logits in zip(batch, self._compute_batch(batch), strict=True):
                 rows[id(chunk)] = logits
-        return torch.cat([rows[id(chunk)] for chunk in chunks])
+        return Predictions(torch.cat([rows[id(chunk)] for chunk in chunks]))
 
     def forget(self, request_id: int) -> None:
         """As in `Runner`."""
