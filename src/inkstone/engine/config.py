@@ -23,4 +23,4 @@ class EngineConfig(Config):
     speculate: Literal["off", "prompt"] = "off"
     """Guess tokens by looking up what followed the same words before; the text stays the same."""
     threads: int | None = Field(default=None, gt=0)
-    """That compute; by default all cores."""
+    """That compute; by default all cores, one for very small models."""

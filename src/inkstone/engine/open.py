@@ -10,7 +10,7 @@ from inkstone.engine.engine import Engine
 from inkstone.engine.native_runner import NativeRunner
 from inkstone.engine.runner import Runner
 from inkstone.engine.speculate import PromptLookup
-from inkstone.engine.torch_runner import RecurrentRunner, TorchRunner
+from inkstone.engine.torch_runner import RecurrentRunner, TorchRunner, matrix_bytes
 from inkstone.nn.kernels import decoder_step
 from inkstone.nn.kernels.decoder_step import WeightFormat
 from inkstone.nn.layers.cache import KVCache
@@ -19,6 +19,7 @@ from inkstone.nn.models.lstm import LstmForCausalLM
 
 _MOST_OF_MEMORY = 0.25
 _TORCH_BLOCK_SIZE = 16
+_LEAST_BYTES_OF_A_THREAD = 1 << 20
 
 
 _DEFAULTS = EngineConfig()
@@ -64,7 +65,9 @@ def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS
         assert isinstance(model, Decoder)
         halves = weights != "float32"
         num_blocks = _num_blocks(model, config, decoder_step.BLOCK_SIZE, 2 if halves else 4)
-        threads = config.threads or torch.get_num_threads()
+        # Threads meet a few times in every layer, which costs more than it saves where there is little to do.
+        busy = max(1, matrix_bytes(model) // _LEAST_BYTES_OF_A_THREAD)
+        threads = config.threads or min(torch.get_num_threads(), busy)
         return NativeRunner(model, weights, num_blocks, threads, halves=halves)
     _refuse_quant(model, config)
     return TorchRunner(model, _num_blocks(model, config, _TORCH_BLOCK_SIZE, model.dtype.itemsize), _TORCH_BLOCK_SIZE)

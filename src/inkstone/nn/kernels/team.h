@@ -64,7 +64,7 @@ class Team {
     int64_t take(int64_t count) { return next_.fetch_add(count, std::memory_order_relaxed); }
 
    private:
-    static constexpr int kSpinsBeforeYield = 4'000;
+    static constexpr int kSpinsBeforeYield = 1'000;
     static constexpr int kYieldsBeforeSleep = 2'000;
 
     template <typename Done>
