@@ -483,8 +483,13 @@ class Decoder {
         Kept* block = kept + table[position / BLOCK] * (block_bytes_ / static_cast<int64_t>(sizeof(Kept)));
         Kept* own = block + head * 2 * BLOCK * dim;
         const int64_t slot = position % BLOCK;
-        for (int64_t d = 0; d < dim; ++d) keep(own + d * BLOCK + slot, key[d]);
-        for (int64_t d = 0; d < dim; ++d) keep(own + (BLOCK + slot) * dim + d, value[d]);
+        Kept keys[MOST_HEAD_DIM];
+        for (int64_t d = 0; d < dim; d += LANES) {
+            const __mmask16 mask = first_lanes(dim - d);
+            keep16(keys + d, mask, _mm512_maskz_loadu_ps(mask, key + d));
+            keep16(own + (BLOCK + slot) * dim + d, mask, _mm512_maskz_loadu_ps(mask, value + d));
+        }
+        for (int64_t d = 0; d < dim; ++d) own[d * BLOCK + slot] = keys[d];
     }
 
     template <typename Kept>

@@ -88,9 +88,10 @@ inline __m512 load16(const float* values) { return _mm512_loadu_ps(values); }
 inline __m512 load16(const Half* values) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)));
 }
-inline void keep(float* to, float value) { *to = value; }
-inline void keep(Half* to, float value) {
-    const float largest = 65504.0f;  // a finite half stays finite: what is masked is multiplied by zero
-    value = value > largest ? largest : value < -largest ? -largest : value;
-    to->bits = _cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+inline void keep16(float* to, __mmask16 mask, __m512 values) { _mm512_mask_storeu_ps(to, mask, values); }
+inline void keep16(Half* to, __mmask16 mask, __m512 values) {
+    // A finite half stays finite: what is masked is multiplied by zero.
+    values = _mm512_max_ps(_mm512_min_ps(values, _mm512_set1_ps(65504.0f)), _mm512_set1_ps(-65504.0f));
+    const __m256i halves = _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_mask_storeu_epi16(to, mask, halves);
 }
