@@ -21,6 +21,7 @@ class Fixed:
     """A runner whose logits are the same after every token."""
 
     block_size, num_blocks, context, window, reuses = 16, 2_000, 4_096, None, True
+    reads_sources = False
     weight_bytes = 0
     vocab_size = input_vocab_size = LOGITS.shape[1]
 

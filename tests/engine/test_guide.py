@@ -7,18 +7,15 @@ import pytest
 
 from inkstone.checkpoint import save_checkpoint
 from inkstone.engine.config import EngineConfig
+from tests.guides import run_python
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 
 def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "runs/quickstart/pretrain", tiny_model(max_position_embeddings=128), tiny_tokenizer())
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/engine.md").read_text("utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 2
-    assert names["answer"].text in ('{"ok": true}', '{"ok": false}')  # type: ignore[attr-defined]
+    names = run_python(root / "docs/guides/engine.md", num_blocks=2)
+    assert names["answer"].text in ('{"ok": true}', '{"ok": false}')
 
 
 def test_the_guide_lists_every_setting(root: Path) -> None:

@@ -1,6 +1,7 @@
 """What a request may ask for, and what is refused at the door."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -120,6 +121,7 @@ def test_a_beginning_is_computed_once_for_a_tenant_and_again_for_another() -> No
     assert engine.metrics.found_tokens == 24
     complete(engine, [Request(prompt, params, tenant="b")])
     assert engine.metrics.found_tokens == 24
+    assert engine.metrics.found_share == pytest.approx(24 / (3 * 26))
 
 
 def test_a_long_prompt_lets_the_others_go_on() -> None:
@@ -225,3 +227,23 @@ def test_bfloat16_keys_and_values_change_little() -> None:
     assert exact[0][0].log_probabilities[0].log_probability == pytest.approx(
         rounded[0][0].log_probabilities[0].log_probability, abs=0.1
     )
+
+
+def test_threads_that_stream_together_lose_nothing() -> None:
+    engine = Engine(torch_runner("llama", 60))
+    params = SamplingParams(max_new_tokens=12, temperature=0, ignore_eos=True)
+    prompts = [[5 + number, 6, 7] for number in range(16)]
+
+    def written(prompt: list[int]) -> list[int]:
+        return [token for output in Stream(engine, Request(prompt, params)) for token in output.token_ids]
+
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(written, prompts))
+    assert together == [written(prompt) for prompt in prompts]
+    assert all(len(token_ids) == 12 for token_ids in together)
+
+
+def test_what_reads_no_sources_is_given_none() -> None:
+    engine = Engine(torch_runner("llama", 60))
+    with pytest.raises(InputError, match="a decoder reads no source"):
+        engine.add_request(Request([5, 6], SamplingParams(), source_ids=[7]))

@@ -7,17 +7,14 @@ import pytest
 
 from inkstone.checkpoint import save_checkpoint
 from inkstone.nn.sampling_params import SamplingParams
+from tests.guides import run_python
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
 
 def test_the_python_of_the_guide_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "runs/quickstart/pretrain", tiny_model(max_position_embeddings=128), tiny_tokenizer())
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs/guides/generate.md").read_text("utf-8"), re.DOTALL)
-    for block in blocks:
-        exec(block, names)
-    assert len(blocks) == 4
+    names = run_python(root / "docs/guides/generate.md", num_blocks=4)
     assert len(names["several"]) == 3
     assert (tmp_path / "copy/model.safetensors").is_file()
 

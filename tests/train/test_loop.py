@@ -87,6 +87,19 @@ def test_without_a_compiler_training_runs_uncompiled(
     assert "no C++ compiler was found" in capsys.readouterr().err
 
 
+def test_a_run_goes_on_with_its_threads_and_gives_them_back(
+    corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    loop = tiny_loop(corpus_folder, tokenizer, tmp_path, steps=2)
+    loop.state.environment["threads"] = before + 1
+    seen = []
+    loop.evaluate = lambda model, step: seen.append(torch.get_num_threads()) or {"valid_loss": 1.0}
+    loop.run()
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+
+
 def test_early_stopping_keeps_the_best_weights(corpus_folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     loop = tiny_loop(corpus_folder, tokenizer, tmp_path, steps=50, eval_every=2, patience=3)
     values = itertools.chain([3.0, 2.0, 2.5, 2.4, 2.3], itertools.repeat(9.0))

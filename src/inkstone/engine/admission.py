@@ -1,11 +1,14 @@
 """Refusing at the door what can never be done."""
 
+from collections.abc import Sequence
+
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.engine.request import Request
 from inkstone.engine.runner import Runner
 from inkstone.nn.beam import BeamParams, check_beam_tokens
 from inkstone.nn.generate import check_prompt
 from inkstone.nn.sampling import check_token_ids
+from inkstone.nn.target_decoder import check_sources
 
 
 def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
@@ -17,8 +20,9 @@ def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
         has_text: whether tokens can be turned into text.
 
     Raises:
-        InputError: its prompt is empty or leaves no room in the model's context; or its worst case, every token that it
-            may write, does not fit into all blocks together.
+        InputError: its prompt is empty or leaves no room in the model's context; its source is missing, empty or too
+            long, or there is one for a decoder; tokens are not in the vocabulary; or its worst case, every token that
+            it may write, does not fit into all blocks together.
         ConfigError: its params ask for what is not there.
     """
     params = request.params
@@ -33,12 +37,14 @@ def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
             raise ConfigError("stop strings need decode", where="stop", remedy="give the engine the tokenizer's decode")
         if request.constraint is not None and params.ignore_eos:
             raise ConfigError("a form must be able to end", where="ignore_eos", remedy="leave it out")
-    if (unknown := max((*request.prompt_ids, *request.source_ids), default=0)) >= runner.input_vocab_size:
-        raise InputError(
-            f"token {unknown} is not in the model's vocabulary of {runner.input_vocab_size:,}",
-            where="prompt",
-            remedy="encode the prompt with this model's tokenizer",
-        )
+    if runner.reads_sources:
+        check_sources([request.source_ids], runner.context)
+        _check_known(request.source_ids, runner.input_vocab_size, "source")
+        _check_known(request.prompt_ids, runner.vocab_size, "prompt")
+    elif request.source_ids:
+        raise InputError("a decoder reads no source", where="source", remedy="make it a part of the prompt")
+    else:
+        _check_known(request.prompt_ids, runner.input_vocab_size, "prompt")
     together = params.num_beams if isinstance(params, BeamParams) else 1
     # The last token of a completion is never computed.
     num_tokens = len(request.prompt_ids) + min(params.max_new_tokens, room) - 1
@@ -49,4 +55,13 @@ def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
             f"{each} need {num_blocks:,} KV blocks of {runner.block_size}, and there are {runner.num_blocks:,}",
             where="prompt",
             remedy="ask for fewer new tokens, or give the engine more memory for keys and values",
+        )
+
+
+def _check_known(token_ids: Sequence[int], vocab_size: int, where: str) -> None:
+    if (greatest := max(token_ids)) >= vocab_size:
+        raise InputError(
+            f"token {greatest} is not in the model's vocabulary of {vocab_size:,}",
+            where=where,
+            remedy="encode the text with this model's tokenizer",
         )

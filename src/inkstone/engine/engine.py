@@ -50,7 +50,7 @@ class Engine:
         self._runner, self._has_text = runner, decode is not None
         self._blocks = KVBlocks(runner.num_blocks, runner.block_size)
         self._tables = BlockTables(self._blocks, runner.window, reuse=prefix_reuse and runner.reuses)
-        self._scheduler = Scheduler(self._tables, max_running, max(max_step_tokens, max_running))
+        self._scheduler = Scheduler(self._tables, max_running, max(max_step_tokens, max_running), self.metrics)
         shared = (self._scheduler, self._tables, stop_ids, decode, runner.context)
         self._speculator = None if drafter is None else Speculator(drafter)
         self._completions = Completions(*shared, self.metrics, self._speculator)
@@ -110,6 +110,7 @@ class Engine:
         """Compute once for all that are running; returns what is new."""
         with self.lock:
             begun = time.perf_counter()
+            self.metrics.first_token_s, self.metrics.between_tokens_s = [], []
             outputs = self._break_off_late()
             self._guess()
             plan = self._scheduler.schedule()
@@ -121,7 +122,6 @@ class Engine:
         return outputs
 
     def _guess(self) -> None:
-        self.metrics.first_token_s, self.metrics.between_tokens_s = [], []
         if self._speculator is not None:
             decoding = [each for each in self._scheduler.running if each.num_left == 1 and each.num_new]
             sampled = [each for each in decoding if not isinstance(each.group.request.params, BeamParams)]
@@ -167,14 +167,12 @@ class Engine:
         self._runner.forget(group.request_id)
 
     def _note(self, plan: StepPlan, seconds: float) -> None:
-        metrics, counts = self.metrics, self._scheduler.counts
+        metrics = self.metrics
         metrics.num_running, metrics.num_waiting = len(self._scheduler.running), len(self._scheduler.waiting)
         metrics.kv_use = 1 - self._blocks.num_free / self._blocks.num_blocks
         metrics.step_tokens = sum(len(chunk.token_ids) for chunk in plan.chunks)
         metrics.step_s = seconds
         metrics.num_steps += 1
         metrics.computed_tokens += metrics.step_tokens
-        metrics.prompt_tokens, metrics.found_tokens = counts.prompt_tokens, counts.found_tokens
-        metrics.preemptions = counts.preemptions
-        if self._speculator is not None and all(chunk.num_known == 1 for chunk in plan.chunks):
+        if self._speculator is not None and plan.chunks and all(chunk.num_known == 1 for chunk in plan.chunks):
             self._speculator.observe_step(metrics.step_tokens, seconds)

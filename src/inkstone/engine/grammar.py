@@ -1,6 +1,7 @@
 """Completions that must have a form: compiled by llguidance, applied as a mask on the logits of one sequence."""
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from collections.abc import Sequence as AbstractSequence
@@ -92,6 +93,7 @@ class Grammars:
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(words), vocab_size, sorted(stop_ids))
         self._vocab_size = vocab_size
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(1, thread_name_prefix="grammar")
 
     def submit(self, form: Form) -> "Future[Compiled]":
@@ -105,23 +107,27 @@ class Grammars:
             ConfigError: it is malformed, too large, too deep or too complex, or has something that cannot be enforced.
         """
         key = form.model_dump_json()
-        if key not in self._compiled:
-            grammar = self._grammar(form)
-            is_wrong, messages = self._library.LLMatcher.validate_grammar_with_warnings(
-                grammar, self._tokenizer, limits=self._limits
-            )
-            if messages:
-                problem = "cannot be compiled" if is_wrong else "has something that would not be enforced"
-                raise ConfigError(f"the {form.kind} {problem}: {_first_line(messages[0])}", where="form")
-            matcher = self._library.LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
-            if matcher.is_error():
-                raise ConfigError(
-                    f"the {form.kind} cannot be compiled: {_first_line(matcher.get_error())}", where="form"
-                )
+        with self._lock:
+            if key in self._compiled:
+                self._compiled.move_to_end(key)
+                return Compiled(self._compiled[key], self._vocab_size)
+        matcher = self._new_matcher(form)
+        with self._lock:
             self._compiled[key] = matcher
             if len(self._compiled) > _MOST_KEPT:
                 self._compiled.popitem(last=False)
-        return Compiled(self._compiled[key], self._vocab_size)
+        return Compiled(matcher, self._vocab_size)
+
+    def _new_matcher(self, form: Form) -> "LLMatcher":
+        grammar = self._grammar(form)
+        matcher = self._library.LLMatcher(self._tokenizer, grammar, log_level=0, limits=self._limits)
+        if matcher.is_error():
+            raise ConfigError(f"the {form.kind} cannot be compiled: {_first_line(matcher.get_error())}", where="form")
+        if warnings := matcher.get_grammar_warnings():
+            raise ConfigError(
+                f"the {form.kind} has something that would not be enforced: {_first_line(warnings[0])}", where="form"
+            )
+        return matcher
 
     def _grammar(self, form: Form) -> str:
         matcher = self._library.LLMatcher

@@ -33,11 +33,6 @@ class KVBlocks:
         """Blocks that nobody uses, what some of them remember included."""
         return len(self._empty) + len(self._unused)
 
-    @property
-    def num_remembered(self) -> int:
-        """Blocks that nobody uses, but that can be found."""
-        return len(self._unused)
-
     def allocate(self) -> int:
         """A block for one user, which has nothing in it; there must be a free one."""
         if self._empty:
@@ -88,13 +83,6 @@ class KVBlocks:
                 break
             blocks.append(block)
         return blocks
-
-    def forget_unused(self) -> None:
-        """Empty the blocks that nobody uses."""
-        for block in self._unused:
-            self._forget(block)
-            self._empty.append(block)
-        self._unused.clear()
 
     def _forget(self, block: int) -> None:
         digest = self._hash_of[block]

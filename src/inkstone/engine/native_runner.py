@@ -24,6 +24,7 @@ class NativeRunner:
     """
 
     reuses = True
+    reads_sources = False
     block_size = BLOCK_SIZE
 
     def __init__(

@@ -31,10 +31,12 @@ def as_completed(engine: Engine, requests: Iterable[Request]) -> Iterator[tuple[
             _step(engine)
             for number in list(places):
                 parts = whole[number]
-                while mail[number]:
-                    output = mail[number].popleft()
-                    parts.setdefault(output.index, Output(number, output.index)).extend(output)
-                if not engine.runs(number) and not mail[number]:
+                with engine.lock:
+                    has_ended = not engine.runs(number)
+                    while mail[number]:
+                        output = mail[number].popleft()
+                        parts.setdefault(output.index, Output(number, output.index)).extend(output)
+                if has_ended:
                     yield places.pop(number), [parts[index] for index in sorted(parts)]
                     del whole[number], mail[number]
     finally:
@@ -58,12 +60,16 @@ class Stream(Iterator[Output]):
         self._mail = _mail.setdefault(engine, {}).setdefault(self._number, deque())
 
     def __next__(self) -> Output:
-        while not self._mail:
-            if not self._engine.runs(self._number):
-                self.close()
-                raise StopIteration
+        while True:
+            # Another thread's step ends a request before it has delivered its last outputs.
+            with self._engine.lock:
+                if self._mail:
+                    return self._mail.popleft()
+                if not self._engine.runs(self._number):
+                    break
             _step(self._engine)
-        return self._mail.popleft()
+        self.close()
+        raise StopIteration
 
     def close(self) -> None:
         """Break the request off, if it has not ended."""

@@ -31,6 +31,7 @@ def open_engine(
     *,
     stop_ids: tuple[int, ...] = (),
     decode: Decode | None = None,
+    packed: bool = True,
 ) -> Engine:
     """An engine that computes a model as it is now.
 
@@ -39,26 +40,26 @@ def open_engine(
         config: how to compute.
         stop_ids: tokens that end a completion.
         decode: token ids → text.
+        packed: copy the weights into the form that is computed fastest, if there is one; not worth it for few tokens.
 
     Raises:
         ConfigError: the model cannot be computed in that way here, or memory does not suffice.
     """
+    if config.speculate == "prompt" and isinstance(model, LstmForCausalLM):
+        raise ConfigError("a recurrent state cannot take a guess back", where="speculate", remedy="leave it off")
     return Engine(
-        new_runner(model, config),
+        new_runner(model, config) if packed else torch_runner(model, config),
         stop_ids=stop_ids,
         decode=decode,
         max_running=config.max_running,
         max_step_tokens=config.max_step_tokens,
         prefix_reuse=config.prefix_reuse,
-        drafter=PromptLookup() if config.speculate == "prompt" and not isinstance(model, LstmForCausalLM) else None,
+        drafter=PromptLookup() if config.speculate == "prompt" else None,
     )
 
 
 def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS) -> Runner:
     """What computes a model here: native steps where there are any for it, otherwise PyTorch."""
-    if isinstance(model, LstmForCausalLM):
-        _refuse_quant(model, config)
-        return RecurrentRunner(model, config.max_running)
     weights = _weight_format(model, config)
     reason = no_native_step(model)
     if weights is not None and reason is None:
@@ -69,7 +70,14 @@ def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS
         busy = max(1, matrix_bytes(model) // _LEAST_BYTES_OF_A_THREAD)
         threads = config.threads or min(torch.get_num_threads(), busy)
         return NativeRunner(model, weights, num_blocks, threads, halves=halves)
+    return torch_runner(model, config)
+
+
+def torch_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS) -> Runner:
+    """What computes a model by PyTorch alone, its weights where they are."""
     _refuse_quant(model, config)
+    if isinstance(model, LstmForCausalLM):
+        return RecurrentRunner(model, config.max_running)
     return TorchRunner(model, _num_blocks(model, config, _TORCH_BLOCK_SIZE, model.dtype.itemsize), _TORCH_BLOCK_SIZE)
 
 
@@ -105,7 +113,7 @@ def _num_blocks(model: Decoder | EncoderDecoder, config: EngineConfig, block_siz
     per_block = kv_values_per_token(model) * value_bytes * block_size
     most = config.max_running * -(-model.context // block_size)
     if config.kv_memory_gb is None:
-        num_blocks = min(most, int(_MOST_OF_MEMORY * psutil.virtual_memory().available) // per_block)
+        num_blocks = min(most, int(_MOST_OF_MEMORY * _free_bytes(model.device)) // per_block)
     else:
         num_blocks = int(config.kv_memory_gb * 1e9) // per_block
     if num_blocks < 1:
@@ -113,6 +121,12 @@ def _num_blocks(model: Decoder | EncoderDecoder, config: EngineConfig, block_siz
             f"one block of keys and values takes {per_block / 1e9:.3f} GB", where="kv_memory_gb", remedy="give more"
         )
     return num_blocks
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
 
 
 @torch.inference_mode()

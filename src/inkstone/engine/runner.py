@@ -19,6 +19,8 @@ class Runner(Protocol):
     """Logits that it gives."""
     input_vocab_size: int
     """Tokens that it reads."""
+    reads_sources: bool
+    """Whether it is an encoder–decoder's: prompts are beginnings of targets."""
     window: int | None
     """Tokens that any layer sees, itself included; None where one sees all."""
     weight_bytes: int

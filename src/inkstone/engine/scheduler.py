@@ -1,8 +1,8 @@
 """Who is computed in the next step, and how much of each."""
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 
+from inkstone.engine.metrics import Metrics
 from inkstone.engine.sequence import BlockTables, Group, Sequence
 from inkstone.nn.beam import BeamParams
 
@@ -35,17 +35,6 @@ class StepPlan:
     """Blocks whose content is copied first: from, to."""
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened since the engine started."""
-
-    prompt_tokens: int = 0
-    """Of prompts that were begun."""
-    found_tokens: int = 0
-    """Of these, remembered from earlier requests."""
-    preemptions: int = 0
-
-
 class Scheduler:
     """Decides which sequences are computed.
 
@@ -59,24 +48,26 @@ class Scheduler:
         tables: of blocks.
         max_running: sequences that are computed together.
         max_step_tokens: at least `max_running`.
+        metrics: where prompts and preemptions are counted.
     """
 
-    def __init__(self, tables: BlockTables, max_running: int, max_step_tokens: int) -> None:
+    def __init__(self, tables: BlockTables, max_running: int, max_step_tokens: int, metrics: Metrics) -> None:
         assert max_step_tokens >= max_running
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
-        self.counts = Counts()
-        self._tables = tables
+        self._tables, self._metrics = tables, metrics
         self._max_running, self._max_step_tokens = max_running, max_step_tokens
-        self._served: dict[str, int] = defaultdict(int)
+        self._served: dict[str, int] = {}
+        """Tokens that each tenant with requests was given, counted from when it came."""
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait."""
         tenant = sequence.group.request.tenant
-        if not any(other.group.request.tenant == tenant for other in (*self.waiting, *self.running)):
+        present = {other.group.request.tenant for other in (*self.waiting, *self.running)}
+        if tenant not in present:
             # Who was away has no claim to the turns of that time.
-            present = {other.group.request.tenant for other in (*self.waiting, *self.running)}
-            self._served[tenant] = max(self._served[tenant], min((self._served[name] for name in present), default=0))
+            self._served = {name: served for name, served in self._served.items() if name in present}
+            self._served[tenant] = min(self._served.values(), default=0)
         self.waiting.append(sequence)
 
     def join(self, sequence: Sequence) -> None:
@@ -137,11 +128,11 @@ class Scheduler:
             for sequence in sequences:
                 self._tables.release(sequence)
             return False
-        self.counts.found_tokens += found
+        self._metrics.found_tokens += found
         for sequence in sequences:
             self.waiting.remove(sequence)
             self.running.append(sequence)
-            self.counts.prompt_tokens += len(sequence.token_ids)
+            self._metrics.prompt_tokens += len(sequence.token_ids)
         return True
 
     def _plan(self, plan: StepPlan, sequence: Sequence, budget: int) -> int:
@@ -177,7 +168,7 @@ class Scheduler:
             victim.drafts = []
             self.running.remove(victim)
             self.waiting.append(victim)
-            self.counts.preemptions += 1
+            self._metrics.preemptions += 1
         plan.chunks = [chunk for chunk in plan.chunks if chunk.sequence not in victims]
 
 

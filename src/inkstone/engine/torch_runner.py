@@ -1,6 +1,6 @@
 """Computing by PyTorch alone: every family, every device, and what faster runners must agree with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as AbstractSequence
 from typing import Any
 
@@ -37,6 +37,7 @@ class TorchRunner:
         self.context, self.window = model.context, window_of(model)
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
         self.weight_bytes = matrix_bytes(model)
+        self.reads_sources = isinstance(model, EncoderDecoder)
         self._model = model
         self._sources = Sources(model) if isinstance(model, EncoderDecoder) else None
         self._store = _Store((num_blocks + 1) * block_size, model.dtype if dtype is None else dtype)
@@ -48,11 +49,7 @@ class TorchRunner:
             self._store.copy(copies, self.block_size)
         if self._sources is not None:
             self._sources.encode({chunk.sequence.group.request_id: chunk.sequence.group.request for chunk in chunks})
-        rows: dict[int, Tensor] = {}
-        for batch in _batches(chunks):
-            for chunk, logits in zip(batch, self._compute_batch(batch), strict=True):
-                rows[id(chunk)] = logits
-        return Predictions(torch.cat([rows[id(chunk)] for chunk in chunks]))
+        return _in_batches(chunks, self._compute_batch)
 
     def forget(self, request_id: int) -> None:
         """As in `Runner`."""
@@ -62,24 +59,19 @@ class TorchRunner:
     def _compute_batch(self, chunks: AbstractSequence[Chunk]) -> AbstractSequence[Tensor]:
         """Logits of each chunk, (num_logits, V)."""
         device, size = self._model.device, self.block_size
-        time = max(len(chunk.token_ids) for chunk in chunks)
+        input_ids, new = _right_aligned(chunks)
         lengths = [chunk.sequence.num_computed + len(chunk.token_ids) for chunk in chunks]
         longest = max(lengths)
-        input_ids = torch.zeros(len(chunks), time, dtype=torch.long)
         slots = torch.zeros(len(chunks), longest, dtype=torch.long)
         for row, (chunk, length) in enumerate(zip(chunks, lengths, strict=True)):
-            input_ids[row, time - len(chunk.token_ids) :] = torch.tensor(chunk.token_ids)
             blocks = torch.tensor(chunk.sequence.blocks).unsqueeze(1) * size + torch.arange(size)
             slots[row, longest - length :] = blocks.flatten()[:length]
         mask = None
         if min(lengths) < longest:
             mask = (torch.arange(longest) >= longest - torch.tensor(lengths).unsqueeze(1)).long().to(device)
-        new = torch.arange(time) >= time - torch.tensor([len(chunk.token_ids) for chunk in chunks]).unsqueeze(1)
         cache = BatchCache(self._store, slots.to(device), new.to(device))
         hidden_states = self._hidden_states(input_ids.to(device), cache, mask, chunks)
-        wanted = torch.cat([hidden_states[row, time - each.num_logits :] for row, each in enumerate(chunks)])
-        logits: Tensor = self._model.logits(wanted)
-        return torch.split(logits, [chunk.num_logits for chunk in chunks])
+        return _last_logits(self._model, hidden_states, chunks)
 
     def _hidden_states(
         self, input_ids: Tensor, cache: "BatchCache", mask: Tensor | None, chunks: AbstractSequence[Chunk]
@@ -101,6 +93,7 @@ class RecurrentRunner:
     """A model with a state instead of keys and values: a block is a sequence's state, whatever its length."""
 
     reuses = False
+    reads_sources = False
 
     def __init__(self, model: Decoder, num_blocks: int) -> None:
         """Hold at most `num_blocks` states."""
@@ -119,33 +112,25 @@ class RecurrentRunner:
             for state in self._states:
                 for part in state:
                     part[:, after] = part[:, before]
-        rows: dict[int, Tensor] = {}
-        for batch in _batches(chunks):
-            for chunk, logits in zip(batch, self._compute_batch(batch), strict=True):
-                rows[id(chunk)] = logits
-        return Predictions(torch.cat([rows[id(chunk)] for chunk in chunks]))
+        return _in_batches(chunks, self._compute_batch)
 
     def forget(self, request_id: int) -> None:
         """As in `Runner`."""
 
     def _compute_batch(self, chunks: AbstractSequence[Chunk]) -> AbstractSequence[Tensor]:
+        """Logits of each chunk, (num_logits, V)."""
         device = self._model.device
-        time = max(len(chunk.token_ids) for chunk in chunks)
-        input_ids = torch.zeros(len(chunks), time, dtype=torch.long)
-        for row, chunk in enumerate(chunks):
-            input_ids[row, time - len(chunk.token_ids) :] = torch.tensor(chunk.token_ids)
-        lengths = torch.tensor([len(chunk.token_ids) for chunk in chunks]).unsqueeze(1)
-        mask = (torch.arange(time) >= time - lengths).long()
+        input_ids, real = _right_aligned(chunks)
         slots = torch.tensor([chunk.sequence.blocks[0] for chunk in chunks], device=device)
-        new = torch.tensor([chunk.sequence.num_computed == 0 for chunk in chunks], device=device)
-        cache: Any = self._model.new_cache(time)
+        begins = torch.tensor([chunk.sequence.num_computed == 0 for chunk in chunks], device=device)
+        cache: Any = self._model.new_cache(input_ids.shape[1])
         assert isinstance(cache, RecurrentCache)
-        cache.load([(output[:, slots], cell[:, slots]) for output, cell in self._states], new)
-        hidden_states = self._model.hidden_states(input_ids.to(device), cache=cache, attention_mask=mask.to(device))
+        cache.load([(output[:, slots], cell[:, slots]) for output, cell in self._states], begins)
+        hidden_states = self._model.hidden_states(
+            input_ids.to(device), cache=cache, attention_mask=real.long().to(device)
+        )
         self._keep(cache, slots)
-        wanted = torch.cat([hidden_states[row, time - each.num_logits :] for row, each in enumerate(chunks)])
-        logits: Tensor = self._model.logits(wanted)
-        return torch.split(logits, [chunk.num_logits for chunk in chunks])
+        return _last_logits(self._model, hidden_states, chunks)
 
     def _keep(self, cache: RecurrentCache, slots: Tensor) -> None:
         states = cache.states()
@@ -215,6 +200,33 @@ class _Store:
             for pair in self._layers.values():
                 for slots in pair:
                     slots[after * size : (after + 1) * size] = slots[before * size : (before + 1) * size]
+
+
+def _in_batches(
+    chunks: AbstractSequence[Chunk], compute: Callable[[list[Chunk]], AbstractSequence[Tensor]]
+) -> Predictions:
+    """What `compute` gives for each chunk of a batch, (num_logits, V), for all chunks in their order."""
+    rows: dict[int, Tensor] = {}
+    for batch in _batches(chunks):
+        rows |= zip(map(id, batch), compute(batch), strict=True)
+    return Predictions(torch.cat([rows[id(chunk)] for chunk in chunks]))
+
+
+def _right_aligned(chunks: AbstractSequence[Chunk]) -> tuple[Tensor, Tensor]:
+    """Token ids (B, T), each chunk's ending in the last column, and where there are any, (B, T)."""
+    sizes = [len(chunk.token_ids) for chunk in chunks]
+    time = max(sizes)
+    rows = [[0] * (time - size) + chunk.token_ids for chunk, size in zip(chunks, sizes, strict=True)]
+    return torch.tensor(rows), torch.arange(time) >= time - torch.tensor(sizes).unsqueeze(1)
+
+
+def _last_logits(
+    model: Decoder | EncoderDecoder, hidden_states: Tensor, chunks: AbstractSequence[Chunk]
+) -> AbstractSequence[Tensor]:
+    """Hidden states (B, T, C) → logits of each chunk, (num_logits, V)."""
+    time = hidden_states.shape[1]
+    wanted = torch.cat([hidden_states[row, time - each.num_logits :] for row, each in enumerate(chunks)])
+    return torch.split(model.logits(wanted), [chunk.num_logits for chunk in chunks])
 
 
 def _batches(chunks: AbstractSequence[Chunk]) -> Iterator[list[Chunk]]:

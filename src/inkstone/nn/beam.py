@@ -8,12 +8,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from inkstone.core.config import Config, parse_config
-from inkstone.core.errors import CheckpointError
 from inkstone.nn.constraints import bad_words, forced_token, min_length, no_repeat_ngram
 from inkstone.nn.generate import check_prompt
 from inkstone.nn.models.base import EncoderDecoder, Model
 from inkstone.nn.processors import LogitsProcessor, repetition_penalty
-from inkstone.nn.sampling import check_in_vocabulary
+from inkstone.nn.sampling import check_in_vocabulary, check_numbers
 from inkstone.nn.sampling_params import TokenId
 from inkstone.nn.steps import CachedSteps, NextTokenModel, Steps
 
@@ -117,10 +116,6 @@ def search(
     check_beam_tokens(params, logits.shape[-1])
     for _ in range(params.max_new_tokens):
         log_probs = torch.log_softmax(logits.float(), dim=-1)
-        if log_probs.isnan().any():
-            raise CheckpointError(
-                "the model's logits are NaN", remedy="its weights are damaged, or its dtype too narrow"
-            )
         first_row = 0
         for each in running:
             first_row = each.advance(log_probs, first_row)
@@ -166,8 +161,12 @@ class BeamSearch:
 
         Returns:
             The first row of the next search.
+
+        Raises:
+            CheckpointError: a log-probability of its own is NaN.
         """
         next_row = first_row + len(self.beams)
+        check_numbers(log_probs[first_row:next_row])
         candidates = self._candidates(log_probs[first_row:next_row], first_row)
         self._num_new += 1
         is_last = self._num_new == self._params.max_new_tokens

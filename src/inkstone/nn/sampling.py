@@ -72,29 +72,24 @@ def uniform(seed: int, index: int, step: int) -> float:
     return (bits >> 16) * 2.0**-48
 
 
-def choose_tokens(
-    logits: Tensor, params: SamplingParams, indices: Sequence[int], step: int, seeds: Sequence[int] | None = None
-) -> list[int]:
+def choose_tokens(logits: Tensor, params: SamplingParams, indices: Sequence[int], step: int) -> list[int]:
     """The next token of each sequence.
 
     Greedy when the temperature is 0, otherwise drawn with the sequence's own random number.
 
     Args:
         logits: (B, V), processed.
-        params: `seed` must be set, unless `seeds` are given.
+        params: `seed` must be set.
         indices: number of each sequence among the completions of its prompt, B of them.
         step: number of tokens of the completions so far.
-        seeds: of each sequence's random stream, instead of `params.seed`.
 
     Raises:
         CheckpointError: a logit is NaN.
     """
     if params.temperature == 0:
         return likeliest(logits)
-    if seeds is None:
-        assert params.seed is not None
-        seeds = [params.seed] * len(indices)
-    return draw(logits, [uniform(seed, index, step) for seed, index in zip(seeds, indices, strict=True)])
+    assert params.seed is not None
+    return draw(logits, [uniform(params.seed, index, step) for index in indices])
 
 
 def likeliest(logits: Tensor) -> list[int]:
@@ -124,9 +119,18 @@ def draw(logits: Tensor, numbers: Sequence[float]) -> list[int]:
 def _checked(logits: Tensor) -> Tensor:
     """On the CPU, in whose float64 equal logits give equal tokens whatever the device."""
     logits = logits.detach().cpu()
+    check_numbers(logits)
+    return logits
+
+
+def check_numbers(logits: Tensor) -> None:
+    """Refuse what a broken model says.
+
+    Raises:
+        CheckpointError: a logit is NaN.
+    """
     if logits.isnan().any():
         raise CheckpointError("the model's logits are NaN", remedy="its weights are damaged, or its dtype too narrow")
-    return logits
 
 
 def check_token_ids(params: SamplingParams, vocab_size: int) -> None:

@@ -61,6 +61,22 @@ class TargetDecoder:
 
 def pad(sources: Sequence[Sequence[int]], context: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Token ids (B, S), zeros after the shorter ones, and their mask (B, S); None where all are of one length."""
+    check_sources(sources, context)
+    lengths = [len(source) for source in sources]
+    rows = [torch.tensor(source, device=device) for source in sources]
+    input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    if min(lengths) == max(lengths):
+        return input_ids, None
+    columns = torch.arange(max(lengths), device=device)
+    return input_ids, (columns < torch.tensor(lengths, device=device).unsqueeze(1)).long()
+
+
+def check_sources(sources: Sequence[Sequence[int]], context: int) -> None:
+    """Refuse what an encoder cannot read.
+
+    Raises:
+        InputError: a source has no tokens, or more than the model's context.
+    """
     lengths = [len(source) for source in sources]
     if min(lengths, default=0) == 0:
         raise InputError("a source has no tokens", where="source", remedy="give at least one character")
@@ -70,9 +86,3 @@ def pad(sources: Sequence[Sequence[int]], context: int, device: torch.device) ->
             where="source",
             remedy="split it into shorter parts, such as sentences",
         )
-    rows = [torch.tensor(source, device=device) for source in sources]
-    input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    if min(lengths) == max(lengths):
-        return input_ids, None
-    columns = torch.arange(max(lengths), device=device)
-    return input_ids, (columns < torch.tensor(lengths, device=device).unsqueeze(1)).long()

@@ -1,6 +1,7 @@
 """The engine of a loaded model, kept as long as the model and its weights stay what they are."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from inkstone.engine.config import EngineConfig
@@ -34,8 +35,9 @@ def engine_for(model: "Decoder | EncoderDecoder", tokenizer: "Tokenizer", config
     from inkstone.checkpoint.save import stop_ids
     from inkstone.engine.open import open_engine
 
-    # Every change in place counts a tensor's version up.
-    weights = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in model.parameters()]
+    # Every change in place counts a tensor's version up, but for one through `.data`.
+    tensors = chain(model.parameters(), model.buffers())
+    weights = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors]
     state = config, id(tokenizer), weights
     kept = model.__dict__.get(_ATTRIBUTE)
     if isinstance(kept, _Kept) and kept.engine is not None and kept.state == state:

@@ -49,7 +49,7 @@ class Continuation:
             else:
                 assert isinstance(model, Decoder)
                 request = Request(self._prompt_ids, params)
-            engine = open_engine(model, _ALONE, stop_ids=tuple(stop_ids(tokenizer, model)))
+            engine = open_engine(model, _ALONE, stop_ids=tuple(stop_ids(tokenizer, model)), packed=False)
             ((completion,),) = complete(engine, [request])
         model.train(was_training)
         return {

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -175,6 +175,7 @@ class Loop(Generic[E]):
             say(f"going on after step {self.state.step:,} of {steps:,}")
         trackers = open_trackers(settings.config.trackers, self.out, settings.config.model_dump(mode="json"))
         with (
+            _threads(self.state.environment["threads"]),
             MetricsLog(self.out, self.state.step, self.objective.loss_unit, trackers) as log,
             progress(
                 "train", steps, "step", self.state.step, view=TrainingView(self.state, log, settings.device)
@@ -362,14 +363,12 @@ class Loop(Generic[E]):
     def _settle_environment(self) -> None:
         """Take over, from an earlier attempt, what changes the last bits of a result; note it for the next."""
         settings, kept = self.settings, self.state.environment
-        if "threads" in kept and settings.device.type == "cpu":
-            torch.set_num_threads(kept["threads"])
         fused = settings.config.fused and kept.get("fused", not kept) and self.model.fuse(settings.dtype)
         compiled = not fused and settings.config.compile and kept.get("compiled", True) and self._compile()
         now: dict[str, Any] = {
             "device": settings.device.type,
             "dtype": str(settings.dtype),
-            "threads": torch.get_num_threads(),
+            "threads": kept.get("threads", torch.get_num_threads()),
             "fused": fused,
             "compiled": compiled,
         }
@@ -377,3 +376,14 @@ class Loop(Generic[E]):
             if now[name] != value:
                 say(f"the run began with {name} {value}, now it is {now[name]}: the last bits of the result may differ")
         self.state.environment = now
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -119,7 +119,6 @@ class Decoder {
         cos_ = copied(shape.cos, shape.context * half), sin_ = copied(shape.sin, shape.context * half);
         norm_ = copied(norm, shape.hidden_size), norm_bias_ = copied(norm_bias, shape.hidden_size);
         layers_.resize(shape.num_layers);
-        pack(head_, head);
         own_.resize(shape.num_threads);
         const int64_t values = shape.num_kv_heads * 2 * BLOCK * shape.head_dim;
         block_bytes_ = values * (shape.keeps_halves ? sizeof(Half) : sizeof(float));
@@ -127,19 +126,18 @@ class Decoder {
         layer_bytes_ = block_bytes_ * (shape.num_blocks + 2);
         kept_bytes_ = layer_bytes_ * shape.num_layers + 4096;
         void* kept = mmap(nullptr, kept_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (kept == MAP_FAILED) return;
+        if (kept == MAP_FAILED) throw std::bad_alloc();
         madvise(kept, kept_bytes_, MADV_HUGEPAGE);
         kept_ = static_cast<char*>(kept);
+        pack(head_, head);
     }
 
     ~Decoder() {
         for (Layer& layer : layers_)
             for (Matrix* matrix : {&layer.qkv, &layer.output, &layer.up, &layer.down}) matrix->release();
         head_.release();
-        if (kept_) munmap(kept_, kept_bytes_);
+        munmap(kept_, kept_bytes_);
     }
-
-    bool is_ready() const { return kept_ != nullptr; }
 
     void set_layer(int64_t index, const LayerSource& source) { take(layers_[index], source); }
 
@@ -587,14 +585,19 @@ class Decoder {
 
 extern "C" {
 
-// Shape and sources are copied but for the embeddings, which must live as long as the decoder.
-void* decoder_new(const Shape* shape, const float* norm, const float* norm_bias, const MatrixSource* head) {
-    auto decoder = std::make_unique<Decoder>(*shape, norm, norm_bias, *head);
-    return decoder->is_ready() ? decoder.release() : nullptr;
+// Shape and sources are copied but for the embeddings, which must live as long as the decoder. Null where memory ran out.
+void* decoder_new(const Shape* shape, const float* norm, const float* norm_bias, const MatrixSource* head) try {
+    return new Decoder(*shape, norm, norm_bias, *head);
+} catch (const std::bad_alloc&) {
+    return nullptr;
 }
 
-void decoder_set_layer(void* decoder, int64_t index, const LayerSource* source) {
+// Whether there was memory for it.
+bool decoder_set_layer(void* decoder, int64_t index, const LayerSource* source) try {
     static_cast<Decoder*>(decoder)->set_layer(index, *source);
+    return true;
+} catch (const std::bad_alloc&) {
+    return false;
 }
 
 void decoder_free(void* decoder) { delete static_cast<Decoder*>(decoder); }

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from ctypes import Structure, byref, c_float, c_int64, c_void_p
+from ctypes import Structure, byref, c_bool, c_float, c_int64, c_void_p
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -135,7 +135,7 @@ class NativeDecoder:
         halves: keep keys and values as float16, else float32.
 
     Raises:
-        MemoryError: there is not enough memory for the blocks.
+        MemoryError: there is not enough memory for the weights and the blocks.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class NativeDecoder:
     ) -> None:
         library = load_library("decoder_step")
         assert library is not None
-        library.decoder_new.restype = c_void_p
+        library.decoder_new.restype, library.decoder_set_layer.restype = c_void_p, c_bool
         self._library = library
         self.vocab_size, self.weights = model.output_weight.shape[0], weights
         parts = _describe_gpt2(model) if isinstance(model, GPT2LMHeadModel) else _describe_llama(model)
@@ -163,14 +163,14 @@ class NativeDecoder:
             byref(shape), c_void_p(norm), c_void_p(norm_bias), byref(kept.matrix([model.lm_head]))
         )
         if not handle:
-            raise MemoryError(f"no memory for {num_blocks:,} KV blocks")
+            raise MemoryError(f"no memory for the output layer and {num_blocks:,} KV blocks")
         self._handle = c_void_p(handle)
         weakref.finalize(self, library.decoder_free, self._handle)
         for index, layer in enumerate(parts.layers):
             kept = _Kept(weights)
-            library.decoder_set_layer(
-                self._handle, c_int64(index), byref(kept.layer(layer, gated=bool(shape.is_gated)))
-            )
+            source = kept.layer(layer, gated=bool(shape.is_gated))
+            if not library.decoder_set_layer(self._handle, c_int64(index), byref(source)):
+                raise MemoryError(f"no memory for the weights of layer {index}")
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy the keys and values of one block to another."""

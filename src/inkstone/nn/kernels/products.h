@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "vectors.h"
 
@@ -23,7 +24,8 @@ inline int64_t rounded_up(int64_t value, int64_t to) { return (value + to - 1) /
 inline void* allocate(size_t bytes) {
     bytes = rounded_up(std::max<size_t>(bytes, 1), size_t{1} << 21);
     void* memory = std::aligned_alloc(size_t{1} << 21, bytes);
-    if (memory) madvise(memory, bytes, MADV_HUGEPAGE);
+    if (!memory) throw std::bad_alloc();
+    madvise(memory, bytes, MADV_HUGEPAGE);
     return memory;
 }
 
