@@ -3,17 +3,18 @@
 import multiprocessing
 import platform
 import queue
-import resource
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
+from inkstone.core.device import peak_rss_bytes
 
 Steps = Callable[[int], None]
 """Runs so many training steps."""
@@ -32,36 +33,62 @@ class Result(NamedTuple):
 
 def rounds(contenders: Mapping[str, Contender], steps: int, num_rounds: int) -> dict[str, Result]:
     """Let every contender run `steps` steps in every round, by turns."""
+    found = turns(contenders, [steps], num_rounds)
+    return {
+        name: Result([seconds / steps for seconds in result.seconds[0]], result.peak_bytes)
+        for name, result in found.items()
+    }
+
+
+class Turns(NamedTuple):
+    """What was measured of a contender that has several jobs."""
+
+    seconds: list[list[float]]
+    """Of each job, in every round."""
+    build_s: float
+    """To build it, its imports included, and to warm up."""
+    peak_bytes: int
+    """Largest resident memory of its process."""
+
+
+def turns(
+    contenders: Mapping[str, Callable[[], Callable[[Any], None]]], jobs: Sequence[Any], num_rounds: int
+) -> dict[str, Turns]:
+    """Let every contender do every job in every round, by turns."""
     context = multiprocessing.get_context("spawn")
     workers = {}
+    build_s = dict[str, float]()
     for name, contender in contenders.items():
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(contender, theirs), daemon=True)
+        began = time.perf_counter()
         process.start()
         theirs.close()
         ours.recv()
+        build_s[name] = time.perf_counter() - began
         workers[name] = (process, ours)
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    peaks = dict[str, int]()
+    seconds: dict[str, list[list[float]]] = {name: [[] for _ in jobs] for name in workers}
     for _ in range(num_rounds):
-        for name, (_, pipe) in workers.items():
-            pipe.send(steps)
-            seconds[name].append(pipe.recv() / steps)
+        for index, job in enumerate(jobs):
+            for name, (_, pipe) in workers.items():
+                pipe.send(job)
+                seconds[name][index].append(pipe.recv())
+    peaks = dict[str, int]()
     for name, (process, pipe) in workers.items():
-        pipe.send(0)
+        pipe.send(None)
         peaks[name] = pipe.recv()
         process.join()
-    return {name: Result(seconds[name], peaks[name]) for name in workers}
+    return {name: Turns(seconds[name], build_s[name], peaks[name]) for name in workers}
 
 
-def _work(contender: Contender, pipe: Connection) -> None:
+def _work(contender: Callable[[], Callable[[Any], None]], pipe: Connection) -> None:
     run = contender()
     pipe.send("ready")
-    while steps := pipe.recv():
+    while (job := pipe.recv()) is not None:
         began = time.perf_counter()
-        run(steps)
+        run(job)
         pipe.send(time.perf_counter() - began)
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    pipe.send(peak_rss_bytes())
 
 
 def stepwise(trainer: Any) -> Steps:
@@ -102,11 +129,12 @@ def ratio(theirs: list[float], ours: list[float]) -> str:
 
 def matrix_peak(dtype: torch.dtype, size: int = 3072) -> float:
     """Operations a second of a large square product, the best of five."""
+    multiply = torch._int_mm if dtype == torch.int8 else torch.matmul
     left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
     times = []
     for _ in range(6):
         began = time.perf_counter()
-        left @ right
+        multiply(left, right)
         times.append(time.perf_counter() - began)
     return 2 * size**3 / min(times)
 
