@@ -96,7 +96,7 @@ def native_runner(family: str, num_blocks: int) -> Runner | None:
     model = tiny(family)
     if isinstance(model, EncoderDecoder) or unavailable() or unsupported(model):
         return None
-    return NativeRunner(model, "float32", num_blocks, 1, halves=False)
+    return NativeRunner(model, "float32", num_blocks, 1, kept="float32")
 
 
 @torch.inference_mode()

@@ -32,7 +32,7 @@ GRAMMARS = Grammars(TOKENIZER, MODEL.config.vocab_size, [EOS])
 def new_runner() -> Runner:
     if unavailable():
         return TorchRunner(MODEL, 2000)
-    return NativeRunner(MODEL, "float32", 2000, 1, halves=False)
+    return NativeRunner(MODEL, "float32", 2000, 1, kept="float32")
 
 
 def write(forms: list[Form], temperature: float = 1.5, speculate: bool = False) -> list[str]:

@@ -12,6 +12,8 @@ class EngineConfig(Config):
 
     quant: Literal["auto", "float32", "bfloat16", "int8", "int4"] = "auto"
     """How weights are kept: auto as they were saved, int8 in half the memory of bfloat16, int4 in a quarter."""
+    kv_cache: Literal["auto", "int8"] = "auto"
+    """How keys and values are kept: auto in float16, float32 for float32 weights; int8 in half of float16's memory."""
     kv_memory_gb: float | None = Field(default=None, gt=0)
     """For keys and values; by default what `max_running` full contexts need, at most a quarter of what is free."""
     max_running: int = Field(default=32, gt=0)

@@ -8,7 +8,7 @@ import torch
 from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.torch_runner import matrix_bytes, vocab_size_of, window_of
-from inkstone.nn.kernels.decoder_step import BITS, BLOCK_SIZE, NativeDecoder, WeightFormat
+from inkstone.nn.kernels.decoder_step import BITS, BLOCK_SIZE, KeptFormat, NativeDecoder, WeightFormat
 from inkstone.nn.models.base import Decoder
 
 
@@ -20,7 +20,7 @@ class NativeRunner:
         weights: how matrices are kept.
         num_blocks: of the cache.
         num_threads: that compute.
-        halves: keep keys and values as float16, else float32.
+        kept: how keys and values are kept.
     """
 
     reuses = True
@@ -28,12 +28,12 @@ class NativeRunner:
     block_size = BLOCK_SIZE
 
     def __init__(
-        self, model: Decoder, weights: WeightFormat, num_blocks: int, num_threads: int, *, halves: bool = True
+        self, model: Decoder, weights: WeightFormat, num_blocks: int, num_threads: int, *, kept: KeptFormat
     ) -> None:
         self.num_blocks, self.context, self.window = num_blocks, model.context, window_of(model)
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
         self.weight_bytes = matrix_bytes(model, BITS[weights])
-        self._decoder = NativeDecoder(model, weights, num_blocks, num_threads, halves=halves)
+        self._decoder = NativeDecoder(model, weights, num_blocks, num_threads, kept=kept)
 
     def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Predictions:
         """As in `Runner`."""

@@ -12,7 +12,7 @@ from inkstone.engine.runner import Runner
 from inkstone.engine.speculate import PromptLookup
 from inkstone.engine.torch_runner import RecurrentRunner, TorchRunner, matrix_bytes
 from inkstone.nn.kernels import decoder_step
-from inkstone.nn.kernels.decoder_step import WeightFormat
+from inkstone.nn.kernels.decoder_step import KeptFormat, WeightFormat
 from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.models.base import Decoder, EncoderDecoder
 from inkstone.nn.models.lstm import LstmForCausalLM
@@ -20,6 +20,8 @@ from inkstone.nn.models.lstm import LstmForCausalLM
 _MOST_OF_MEMORY = 0.25
 _TORCH_BLOCK_SIZE = 16
 _LEAST_BYTES_OF_A_THREAD = 1 << 20
+_KEPT_BYTES: dict[KeptFormat, int] = {"float32": 4, "float16": 2, "int8": 1}
+"""Of a key's or value's number; the scales of int8 are a few percent more."""
 
 
 _DEFAULTS = EngineConfig()
@@ -64,18 +66,20 @@ def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS
     reason = no_native_step(model)
     if weights is not None and reason is None:
         assert isinstance(model, Decoder)
-        halves = weights != "float32"
-        num_blocks = _num_blocks(model, config, decoder_step.BLOCK_SIZE, 2 if halves else 4)
+        kept: KeptFormat = "float32" if weights == "float32" else "float16"
+        if config.kv_cache == "int8":
+            kept = "int8"
+        num_blocks = _num_blocks(model, config, decoder_step.BLOCK_SIZE, _KEPT_BYTES[kept])
         # Threads meet a few times in every layer, which costs more than it saves where there is little to do.
         busy = max(1, matrix_bytes(model) // _LEAST_BYTES_OF_A_THREAD)
         threads = config.threads or min(torch.get_num_threads(), busy)
-        return NativeRunner(model, weights, num_blocks, threads, halves=halves)
+        return NativeRunner(model, weights, num_blocks, threads, kept=kept)
     return torch_runner(model, config)
 
 
 def torch_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS) -> Runner:
     """What computes a model by PyTorch alone, its weights where they are."""
-    _refuse_quant(model, config)
+    _refuse_formats(model, config)
     if isinstance(model, LstmForCausalLM):
         return RecurrentRunner(model, config.max_running)
     return TorchRunner(model, _num_blocks(model, config, _TORCH_BLOCK_SIZE, model.dtype.itemsize), _TORCH_BLOCK_SIZE)
@@ -100,13 +104,15 @@ def _weight_format(model: Decoder | EncoderDecoder, config: EngineConfig) -> Wei
     return formats.get(model.dtype)
 
 
-def _refuse_quant(model: Decoder | EncoderDecoder, config: EngineConfig) -> None:
-    if config.quant not in ("auto", str(model.dtype).removeprefix("torch.")):
-        raise ConfigError(
-            f"{config.quant} is computed by native steps only, and there are none here: {no_native_step(model)}",
-            where="quant",
-            remedy="leave it at auto",
-        )
+def _refuse_formats(model: Decoder | EncoderDecoder, config: EngineConfig) -> None:
+    own = {"quant": str(model.dtype).removeprefix("torch."), "kv_cache": "auto"}
+    for key, dtype in own.items():
+        if (wanted := getattr(config, key)) not in ("auto", dtype):
+            raise ConfigError(
+                f"{wanted} is computed by native steps only, and there are none here: {no_native_step(model)}",
+                where=key,
+                remedy="leave it at auto",
+            )
 
 
 def _num_blocks(model: Decoder | EncoderDecoder, config: EngineConfig, block_size: int, value_bytes: int) -> int:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inkstone.nn.kernels import decoder_step
-from inkstone.nn.kernels.decoder_step import BLOCK_SIZE, NativeDecoder, WeightFormat
+from inkstone.nn.kernels.decoder_step import BLOCK_SIZE, KeptFormat, NativeDecoder, WeightFormat
+from inkstone.nn.layers.cache import KVCache
 from inkstone.nn.layers.conv1d import Conv1D
 from inkstone.nn.layers.quantized import QuantizedLinear
 from inkstone.nn.models.base import Decoder
@@ -55,7 +56,7 @@ def wide(**changes: Any) -> Decoder:
 def test_float32_equals_the_model_in_chunks_of_any_size(family: str) -> None:
     model = decoder_of(family)
     ids = torch.randint(4, VOCAB, (60,), generator=torch.Generator().manual_seed(1))
-    decoder = NativeDecoder(model, "float32", 8, 2, halves=False)
+    decoder = NativeDecoder(model, "float32", 8, 2, kept="float32")
     blocks, parts = [5, 2, 7, 1], []
     for start, end in ((0, 1), (1, 14), (14, 37), (37, 38), (38, 60)):
         parts.append(read(decoder, ids[start:end], start, blocks[: -(-end // BLOCK_SIZE)]))
@@ -67,7 +68,7 @@ def test_float32_equals_the_model_in_chunks_of_any_size(family: str) -> None:
 def test_sizes_need_not_be_multiples_of_anything(threads: int) -> None:
     model = wide()
     ids = torch.randint(0, 77, (290,), generator=torch.Generator().manual_seed(2))
-    decoder = NativeDecoder(model, "float32", 20, threads, halves=False)
+    decoder = NativeDecoder(model, "float32", 20, threads, kept="float32")
     got = read(decoder, ids, 0, list(range(1, 20)))
     torch.testing.assert_close(got, model(ids.unsqueeze(0))[0], atol=1e-4, rtol=1e-4)
 
@@ -107,7 +108,7 @@ def quantized(weight: Tensor, weights: WeightFormat) -> Tensor:
 def test_other_formats_equal_a_float64_reference_of_the_same_weights(model: str, weights: WeightFormat) -> None:
     own = wide() if model == "wide" else decoder_of(model)
     ids = torch.randint(4, VOCAB, (50,), generator=torch.Generator().manual_seed(3))
-    decoder = NativeDecoder(own, weights, 8, 2, halves=False)
+    decoder = NativeDecoder(own, weights, 8, 2, kept="float32")
     got = read(decoder, ids, 0, [1, 2, 3, 4]).double()
     reference = reference_of(own, weights)
     hidden_states = reference.hidden_states(ids.unsqueeze(0))
@@ -116,17 +117,51 @@ def test_other_formats_equal_a_float64_reference_of_the_same_weights(model: str,
     assert (got - expected).norm() < (1e-5 if weights == "bfloat16" else 1e-2) * expected.norm()
 
 
+class Rounding(KVCache):
+    """Keeps keys and values as they would come back from a narrower format."""
+
+    def __init__(self, num_layers: int, capacity: int, kept: KeptFormat) -> None:
+        super().__init__(num_layers, capacity)
+        self._kept = kept
+
+    def append(self, layer_index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return super().append(layer_index, self._rounded(keys), self._rounded(values))
+
+    def _rounded(self, states: Tensor) -> Tensor:
+        if self._kept == "float16":
+            return states.half().to(states.dtype)
+        scales = states.abs().amax(-1, keepdim=True) / 127
+        return (states / scales).round() * scales
+
+
+@pytest.mark.parametrize("kept", ["float16", "int8"])
+@pytest.mark.parametrize("model", ["llama", "gpt2", "wide"])
+@torch.inference_mode()
+def test_kept_formats_equal_a_float64_reference_of_the_same_rounding(model: str, kept: KeptFormat) -> None:
+    own = wide() if model == "wide" else decoder_of(model)
+    ids = torch.randint(4, VOCAB, (60,), generator=torch.Generator().manual_seed(3))
+    decoder = NativeDecoder(own, "float32", 8, 2, kept=kept)
+    got = read(decoder, ids, 0, [1, 2, 3, 4]).double()
+    reference = copy.deepcopy(own).double()
+    cache = Rounding(own.config.num_hidden_layers, len(ids), kept)
+    expected = reference.logits(reference.hidden_states(ids.unsqueeze(0), cache=cache))[0]
+    # A value on the edge between two levels may be rounded the other way.
+    assert (got - expected).norm() < (1e-4 if kept == "float16" else 5e-4) * expected.norm()
+    exact = reference.logits(reference.hidden_states(ids.unsqueeze(0)))[0]
+    assert (exact - expected).norm() > 2 * (got - expected).norm()
+
+
 @pytest.mark.parametrize("weights", FORMATS)
-@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize("kept", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("family", ["llama", "one window", "gpt2"])
-def test_results_do_not_depend_on_the_company(family: str, weights: WeightFormat, halves: bool) -> None:
+def test_results_do_not_depend_on_the_company(family: str, weights: WeightFormat, kept: KeptFormat) -> None:
     """Bit for bit: alone, in chunks, among others, with one thread or three, in other blocks."""
     model = decoder_of(family)
     generator = torch.Generator().manual_seed(4)
     ids = torch.randint(4, VOCAB, (40,), generator=generator)
-    one = NativeDecoder(model, weights, 30, 1, halves=halves)
+    one = NativeDecoder(model, weights, 30, 1, kept=kept)
     expected = read(one, ids, 0, [1, 2, 3])
-    three = NativeDecoder(model, weights, 30, 3, halves=halves)
+    three = NativeDecoder(model, weights, 30, 3, kept=kept)
     parts = [read(three, ids[:9], 0, [9]), read(three, ids[9:39], 9, [9, 4, 6])]
     assert torch.equal(torch.cat(parts), expected[:39])
     others = [torch.randint(4, VOCAB, (size,), generator=generator) for size in (23, 1, 1, 8, 1, 1, 1, 1, 1)]
@@ -145,7 +180,7 @@ def test_results_do_not_depend_on_the_company(family: str, weights: WeightFormat
 
 @torch.inference_mode()
 def test_a_copied_block_is_the_same() -> None:
-    decoder = NativeDecoder(decoder_of("llama"), "float32", 8, 2, halves=True)
+    decoder = NativeDecoder(decoder_of("llama"), "float32", 8, 2, kept="float16")
     ids = torch.arange(4, 24)
     expected = read(decoder, ids, 0, [1, 2])
     decoder.copy_block(1, 5)
@@ -156,7 +191,7 @@ def test_a_copied_block_is_the_same() -> None:
 def test_a_logit_that_is_no_number_is_told() -> None:
     model = copy.deepcopy(decoder_of("llama"))
     model.get_parameter("model.norm.weight").data[0] = torch.nan
-    decoder = NativeDecoder(model, "float32", 2, 1, halves=False)
+    decoder = NativeDecoder(model, "float32", 2, 1, kept="float32")
     _, likeliest = decoder.step(ints(5), ints(0, 1), ints(0), ints(0, 1), ints(1), ints(0))
     assert likeliest.tolist() == [-1]
 

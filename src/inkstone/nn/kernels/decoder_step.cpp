@@ -25,7 +25,7 @@ struct Shape {
     int64_t normalizes_after;  // what a part adds, instead of what it reads
     int64_t qk_norm;           // 0 none, 1 of each attention head, 2 of all at once
     int64_t is_gated, activation;
-    int64_t keeps_halves;      // keys and values as float16, else float32
+    int64_t kept;              // keys and values as float32, float16 or int8
     float norm_eps;
     // (context, rotary_dim / 2)
     const float *cos, *sin;
@@ -60,7 +60,23 @@ struct StepInput {
 
 namespace {
 
+enum KeptAs : int64_t { KEPT_FLOAT32 = 0, KEPT_FLOAT16 = 1, KEPT_INT8 = 2 };
+
+// body(a value of the type that keys and values are kept as)
+template <typename Body>
+auto with_kept(int64_t kept, Body body) {
+    switch (kept) {
+        case KEPT_FLOAT32:
+            return body(float{});
+        case KEPT_FLOAT16:
+            return body(Half{});
+        default:
+            return body(Level{});
+    }
+}
+
 constexpr int64_t FEW_ROWS = 8;
+constexpr int64_t TILE = 48;  // queries that read the same keys and values, one stretch after the other
 
 struct Layer {
     std::vector<float> norm, norm_bias, q_norm, k_norm, second_norm, second_norm_bias;
@@ -120,8 +136,9 @@ class Decoder {
         norm_ = copied(norm, shape.hidden_size), norm_bias_ = copied(norm_bias, shape.hidden_size);
         layers_.resize(shape.num_layers);
         own_.resize(shape.num_threads);
-        const int64_t values = shape.num_kv_heads * 2 * BLOCK * shape.head_dim;
-        block_bytes_ = values * (shape.keeps_halves ? sizeof(Half) : sizeof(float));
+        block_bytes_ = shape.num_kv_heads * with_kept(shape.kept, [&](auto kept) {
+            return HeadBlock<decltype(kept)>::bytes(shape.head_dim);
+        });
         // One block more, of zeros, for what lies beyond a sequence's end.
         layer_bytes_ = block_bytes_ * (shape.num_blocks + 2);
         kept_bytes_ = layer_bytes_ * shape.num_layers + 4096;
@@ -278,13 +295,14 @@ class Decoder {
         }
     }
 
+    static constexpr int PARTS = PANEL / LANES;
+
     // Where products go: (N, width), the outputs [0, size) of each row.
     struct Into {
         float* to;
         int64_t width, size;
-        template <int P>
-        void operator()(int64_t row, int64_t panel, const __m512 (&total)[P]) const {
-            for (int part = 0; part < P; ++part) {
+        void operator()(int64_t row, int64_t panel, const __m512 (&total)[PARTS]) const {
+            for (int part = 0; part < PARTS; ++part) {
                 const int64_t at = panel * PANEL + part * LANES;
                 _mm512_mask_storeu_ps(to + row * width + at, first_lanes(size - at), total[part]);
             }
@@ -294,9 +312,8 @@ class Decoder {
     struct Added {
         float* to;
         int64_t size;
-        template <int P>
-        void operator()(int64_t row, int64_t panel, const __m512 (&total)[P]) const {
-            for (int part = 0; part < P; ++part) {
+        void operator()(int64_t row, int64_t panel, const __m512 (&total)[PARTS]) const {
+            for (int part = 0; part < PARTS; ++part) {
                 const int64_t at = panel * PANEL + part * LANES;
                 const __mmask16 mask = first_lanes(size - at);
                 float* place = to + row * size + at;
@@ -308,23 +325,22 @@ class Decoder {
     struct Activated {
         float* to;
         int64_t size, activation;
-        template <int P>
-        void operator()(int64_t row, int64_t panel, const __m512 (&total)[P]) const {
-            for (int part = 0; part < P; ++part) {
+        void operator()(int64_t row, int64_t panel, const __m512 (&total)[PARTS]) const {
+            for (int part = 0; part < PARTS; ++part) {
                 const int64_t at = panel * PANEL + part * LANES;
                 _mm512_mask_storeu_ps(to + row * size + at, first_lanes(size - at), activate16(total[part], activation));
             }
         }
     };
 
-    // Panels 2i and 2i + 1 are the gate and the input of the same 32 outputs.
+    // The halves of a panel are the gate and the input of the same outputs.
     struct Gated {
         float* to;
         int64_t size, activation;
-        void operator()(int64_t row, int64_t panel, const __m512 (&total)[4]) const {
-            for (int part = 0; part < 2; ++part) {
-                const int64_t at = panel / 2 * PANEL + part * LANES;
-                const __m512 value = _mm512_mul_ps(activate16(total[part], activation), total[part + 2]);
+        void operator()(int64_t row, int64_t panel, const __m512 (&total)[PARTS]) const {
+            for (int part = 0; part < PARTS / 2; ++part) {
+                const int64_t at = panel * PANEL / 2 + part * LANES;
+                const __m512 value = _mm512_mul_ps(activate16(total[part], activation), total[part + PARTS / 2]);
                 _mm512_mask_storeu_ps(to + row * size + at, first_lanes(size - at), value);
             }
         }
@@ -361,22 +377,10 @@ class Decoder {
     template <typename Sink>
     void multiply_all(const Matrix& matrix, const Rows& rows, int64_t num_rows, Sink& sink) {
         const int64_t panels = matrix.panels();
-        const bool pairs = std::is_same_v<Sink, Gated> || num_rows <= 3;
-        const int64_t unit = pairs ? 2 : 1;
-        int64_t count = std::max<int64_t>(1, panels / unit / (team_.size() * 8)) * unit;
-        if (team_.size() == 1) count = panels;
-        for (int64_t first = team_.take(count); first < panels; first = team_.take(count)) {
-            const int64_t last = std::min(panels, first + count);
-            for (int64_t panel = first; panel < last;) {
-                if (pairs && panel + 2 <= last) {
-                    multiply_panels<2>(matrix, panel, rows, num_rows, sink);
-                    panel += 2;
-                } else {
-                    if constexpr (!std::is_same_v<Sink, Gated>) multiply_panels<1>(matrix, panel, rows, num_rows, sink);
-                    panel += 1;
-                }
-            }
-        }
+        const int64_t count = team_.size() == 1 ? panels : std::max<int64_t>(1, panels / (team_.size() * 8));
+        for (int64_t first = team_.take(count); first < panels; first = team_.take(count))
+            for (int64_t panel = first; panel < std::min(panels, first + count); ++panel)
+                multiply_panel(matrix, panel, rows, num_rows, sink);
     }
 
     // states += from · matrix, what is added normalized where the model does that.
@@ -400,15 +404,11 @@ class Decoder {
     }
 
     void attention(int thread, const Layer& layer, int64_t index) {
-        if (shape_.keeps_halves) {
-            attention_in(thread, layer, reinterpret_cast<Half*>(kept_ + index * layer_bytes_));
-        } else {
-            attention_in(thread, layer, reinterpret_cast<float*>(kept_ + index * layer_bytes_));
-        }
+        with_kept(shape_.kept, [&](auto kept) { attention_in<decltype(kept)>(thread, layer, kept_ + index * layer_bytes_); });
     }
 
     template <typename Kept>
-    void attention_in(int thread, const Layer& layer, Kept* kept) {
+    void attention_in(int thread, const Layer& layer, char* kept) {
         if (shape_.qk_norm == 2) {  // over all heads: before the heads are dealt out
             const auto [first, last] = share(thread, num_rows_);
             for (int64_t row = first; row < last; ++row) normalize_all_heads(layer, qkv_ + row * qkv_width_);
@@ -419,17 +419,17 @@ class Decoder {
             const int64_t total = num_rows_ * kv_heads;
             for (int64_t task = team_.take(1); task < total; task = team_.take(1)) {
                 const int64_t row = task / kv_heads, head = task % kv_heads;
-                store(layer, kept, row, head);
-                attend_tile(thread, layer, kept, sequence_of_[row], row, row + 1, head);
+                store<Kept>(layer, kept, row, head);
+                attend_tile<Kept>(thread, layer, kept, sequence_of_[row], row, row + 1, head);
             }
             return;
         }
         const auto [first, last] = share(thread, num_rows_);
         for (int64_t row = first; row < last; ++row)
-            for (int64_t head = 0; head < kv_heads; ++head) store(layer, kept, row, head);
+            for (int64_t head = 0; head < kv_heads; ++head) store<Kept>(layer, kept, row, head);
         team_.meet();
         // Longest first: the last rows of a chunk see most.
-        constexpr int64_t tile = 8;
+        const int64_t tile = std::max<int64_t>(1, TILE * kv_heads / shape_.num_heads);
         int64_t total = 0;
         for (int64_t s = 0; s < input_->num_sequences; ++s)
             total += (input_->first_row[s + 1] - input_->first_row[s] + tile - 1) / tile * kv_heads;
@@ -440,7 +440,7 @@ class Decoder {
                 begin += size, ++s;
             const int64_t place = (size - 1 - (task - begin)) / kv_heads, head = (task - begin) % kv_heads;
             const int64_t row = input_->first_row[s] + place * tile;
-            attend_tile(thread, layer, kept, s, row, std::min(row + tile, input_->first_row[s + 1]), head);
+            attend_tile<Kept>(thread, layer, kept, s, row, std::min(row + tile, input_->first_row[s + 1]), head);
         }
     }
 
@@ -463,7 +463,7 @@ class Decoder {
 
     // Finish a row's queries of one key/value head, and keep its key and value.
     template <typename Kept>
-    void store(const Layer& layer, Kept* kept, int64_t row, int64_t head) const {
+    void store(const Layer& layer, char* kept, int64_t row, int64_t head) const {
         static const std::vector<float> no_bias;
         const int64_t dim = shape_.head_dim, heads = shape_.num_heads, group = heads / shape_.num_kv_heads;
         float* qkv = qkv_ + row * qkv_width_;
@@ -478,30 +478,21 @@ class Decoder {
         if (shape_.qk_norm == 1) normalize(key, key, layer.k_norm, no_bias, dim);
         if (layer.turns) turn(key, position);
         const int64_t* table = input_->tables + input_->first_block[sequence_of_[row]];
-        Kept* block = kept + table[position / BLOCK] * (block_bytes_ / static_cast<int64_t>(sizeof(Kept)));
-        Kept* own = block + head * 2 * BLOCK * dim;
-        const int64_t slot = position % BLOCK;
-        Kept keys[MOST_HEAD_DIM];
-        for (int64_t d = 0; d < dim; d += LANES) {
-            const __mmask16 mask = first_lanes(dim - d);
-            keep16(keys + d, mask, _mm512_maskz_loadu_ps(mask, key + d));
-            keep16(own + (BLOCK + slot) * dim + d, mask, _mm512_maskz_loadu_ps(mask, value + d));
-        }
-        for (int64_t d = 0; d < dim; ++d) own[d * BLOCK + slot] = keys[d];
+        char* block = kept + table[position / BLOCK] * block_bytes_ + head * HeadBlock<Kept>::bytes(dim);
+        keep_token<Kept>(block, position % BLOCK, key, value, dim);
     }
 
     template <typename Kept>
-    void attend_tile(int thread, const Layer& layer, const Kept* kept, int64_t s, int64_t first, int64_t last,
+    void attend_tile(int thread, const Layer& layer, const char* kept, int64_t s, int64_t first, int64_t last,
                      int64_t head) {
         const int64_t dim = shape_.head_dim, group = shape_.num_heads / shape_.num_kv_heads;
-        const int64_t block_values = block_bytes_ / static_cast<int64_t>(sizeof(Kept));
+        const int64_t at_head = head * HeadBlock<Kept>::bytes(dim);
         const int64_t* table = input_->tables + input_->first_block[s];
         const int64_t num_blocks = position_of_[last - 1] / BLOCK + 1;
         auto& pointers = own_[thread].blocks;
         pointers.resize(num_blocks);
-        for (int64_t b = 0; b < num_blocks; ++b)
-            pointers[b] = kept + table[b] * block_values + head * 2 * BLOCK * dim;
-        const Kept* nothing = kept + (shape_.num_blocks + 1) * block_values + head * 2 * BLOCK * dim;
+        for (int64_t b = 0; b < num_blocks; ++b) pointers[b] = kept + table[b] * block_bytes_ + at_head;
+        const char* nothing = kept + (shape_.num_blocks + 1) * block_bytes_ + at_head;
         auto& queries = own_[thread].queries;
         queries.clear();
         for (int64_t row = first; row < last; ++row) {
@@ -513,8 +504,10 @@ class Decoder {
                                    position});
             }
         }
-        attend(queries.data(), static_cast<int64_t>(queries.size()),
-               reinterpret_cast<const Kept* const*>(pointers.data()), num_blocks, nothing, dim);
+        const int64_t count = static_cast<int64_t>(queries.size());
+        float* unpacked = own_[thread].unpacked.get(STRETCH * 2 * BLOCK * dim + LANES);
+        attend<Kept>(queries.data(), count, pointers.data(), num_blocks, nothing, dim, own_[thread].running.get(count),
+                     unpacked);
     }
 
     void head(int thread) {
@@ -557,8 +550,9 @@ class Decoder {
 
     struct Own {
         Prepared prepared;
-        Scratch<float> row;
-        std::vector<const void*> blocks;
+        Scratch<float> row, unpacked;
+        Scratch<Running> running;
+        std::vector<const char*> blocks;
         std::vector<Query> queries;
     };
 

@@ -21,14 +21,16 @@ from inkstone.nn.models.olmo2 import Olmo2Block
 from inkstone.nn.models.phi3 import Phi3Block
 
 WeightFormat = Literal["float32", "bfloat16", "int8", "int4"]
+KeptFormat = Literal["float32", "float16", "int8"]
 BLOCK_SIZE = 16
 """Tokens of a KV block."""
 BITS: dict[WeightFormat, float] = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4.25}
 """Of a weight, its share of the scales included."""
 _FORMATS: tuple[WeightFormat, ...] = ("float32", "bfloat16", "int8", "int4")
+_KEPT_FORMATS: tuple[KeptFormat, ...] = ("float32", "float16", "int8")
 _ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_fast": 1, "gelu_pytorch_tanh": 1, "gelu": 2, "relu": 3}
 _NEEDED = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
-_PANEL = 32
+_HALF_PANEL = 32
 _MOST_HEAD_DIM = 256
 
 
@@ -39,7 +41,7 @@ class _Shape(Structure):
             for name in (
                 *("num_threads", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "head_dim"),
                 *("intermediate_size", "vocab_size", "context", "num_blocks", "rotary_dim", "is_layer_norm"),
-                *("normalizes_after", "qk_norm", "is_gated", "activation", "keeps_halves"),
+                *("normalizes_after", "qk_norm", "is_gated", "activation", "kept"),
             )
         ),
         ("norm_eps", c_float),
@@ -132,14 +134,14 @@ class NativeDecoder:
             as `QuantizedLinear`; what they are multiplied with is rounded to 8 bits for every 64 inputs of a token.
         num_blocks: KV blocks, besides the null block.
         num_threads: that compute.
-        halves: keep keys and values as float16, else float32.
+        kept: how keys and values are kept; int8 has a scale for every token of a head.
 
     Raises:
         MemoryError: there is not enough memory for the weights and the blocks.
     """
 
     def __init__(
-        self, model: Decoder, weights: WeightFormat, num_blocks: int, num_threads: int, *, halves: bool
+        self, model: Decoder, weights: WeightFormat, num_blocks: int, num_threads: int, *, kept: KeptFormat
     ) -> None:
         library = load_library("decoder_step")
         assert library is not None
@@ -149,26 +151,26 @@ class NativeDecoder:
         parts = _describe_gpt2(model) if isinstance(model, GPT2LMHeadModel) else _describe_llama(model)
         shape = parts.shape
         shape.vocab_size, shape.context = self.vocab_size, model.context
-        shape.num_threads, shape.num_blocks, shape.keeps_halves = num_threads, num_blocks, halves
+        shape.num_threads, shape.num_blocks, shape.kept = num_threads, num_blocks, _KEPT_FORMATS.index(kept)
         # These are read at every step, the rest is copied.
         self._embedding = _table(parts.embedding)
         self._positions = None if parts.positions is None else _table(parts.positions).to(self._embedding.dtype)
         shape.embedding = self._embedding.data_ptr()
         shape.positions = None if self._positions is None else self._positions.data_ptr()
         shape.embedding_is_bfloat16 = self._embedding.dtype == torch.bfloat16
-        kept = _Kept(weights)
-        shape.cos, shape.sin = (kept.floats(each) for each in parts.rope)
-        norm, norm_bias = (kept.floats(each) for each in parts.norm)
+        alive = _Alive(weights)
+        shape.cos, shape.sin = (alive.floats(each) for each in parts.rope)
+        norm, norm_bias = (alive.floats(each) for each in parts.norm)
         handle = library.decoder_new(
-            byref(shape), c_void_p(norm), c_void_p(norm_bias), byref(kept.matrix([model.lm_head]))
+            byref(shape), c_void_p(norm), c_void_p(norm_bias), byref(alive.matrix([model.lm_head]))
         )
         if not handle:
             raise MemoryError(f"no memory for the output layer and {num_blocks:,} KV blocks")
         self._handle = c_void_p(handle)
         weakref.finalize(self, library.decoder_free, self._handle)
         for index, layer in enumerate(parts.layers):
-            kept = _Kept(weights)
-            source = kept.layer(layer, gated=bool(shape.is_gated))
+            alive = _Alive(weights)
+            source = alive.layer(layer, gated=bool(shape.is_gated))
             if not library.decoder_set_layer(self._handle, c_int64(index), byref(source)):
                 raise MemoryError(f"no memory for the weights of layer {index}")
 
@@ -206,7 +208,7 @@ class NativeDecoder:
         return logits, likeliest
 
 
-class _Kept:
+class _Alive:
     """Weights in the form in which they are packed, alive until they are."""
 
     def __init__(self, weights: WeightFormat) -> None:
@@ -274,8 +276,8 @@ def _pieces(layer: LinearLike, weights: WeightFormat, count: int) -> list[_Piece
 
 def _in_turns(parts: Sequence[Tensor]) -> Tensor:
     """(n, …) each → first 32 of the one, first 32 of the other, and so on; padded with zeros."""
-    padded = [F.pad(each, (*([0, 0] * (each.dim() - 1)), 0, -len(each) % _PANEL)) for each in parts]
-    return torch.stack([each.view(-1, _PANEL, *each.shape[1:]) for each in padded], dim=1).flatten(0, 2)
+    padded = [F.pad(each, (*([0, 0] * (each.dim() - 1)), 0, -len(each) % _HALF_PANEL)) for each in parts]
+    return torch.stack([each.view(-1, _HALF_PANEL, *each.shape[1:]) for each in padded], dim=1).flatten(0, 2)
 
 
 class _Parts(NamedTuple):

@@ -15,7 +15,7 @@
 
 enum Format : int64_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 
-constexpr int64_t PANEL = 32;  // outputs that lie together
+constexpr int64_t PANEL = 64;  // outputs that lie together
 constexpr int64_t GROUP = 64;  // inputs that share a scale
 constexpr int MOST_ROWS = 6;   // multiplied at once
 
@@ -29,11 +29,11 @@ inline void* allocate(size_t bytes) {
     return memory;
 }
 
-// W (outputs, inputs) in panels of 32 outputs. Of each panel, one after the other:
-//   float32, bfloat16: the inputs, 32 outputs each;
-//   int8: four inputs at a time, 32 outputs of 4 bytes each, level + 128;
-//   int4: of each group, eight inputs at a time, 32 outputs of 4 bytes each, level + 8, the first four inputs in the low
-//   half of the bytes; then the group's 32 scales in bfloat16.
+// W (outputs, inputs) in panels of 64 outputs. Of each panel, one after the other:
+//   float32, bfloat16: the inputs, 64 outputs each;
+//   int8: four inputs at a time, 64 outputs of 4 bytes each, level + 128;
+//   int4: of each group, eight inputs at a time, 64 outputs of 4 bytes each, level + 8, the first four inputs in the low
+//   half of the bytes; then the group's 64 scales in bfloat16.
 struct Matrix {
     int64_t format = 0, outputs = 0, inputs = 0;
     char* values = nullptr;
@@ -150,42 +150,36 @@ inline void quantize_row(const float* row, int64_t size, int64_t padded, int8_t*
     }
 }
 
-// R rows times P panels, two vectors a panel: total[r][2p], total[r][2p + 1].
-template <int R, int P>
+// R rows times one panel.
+template <int R>
 struct Products {
-    static constexpr int PARTS = 2 * P;
+    static constexpr int PARTS = PANEL / LANES;
     __m512 total[R][PARTS];
 
     ALWAYS_INLINE void floats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        const float* weights[P];
-        repeat<P>(EACH(p) { weights[p] = reinterpret_cast<const float*>(matrix.panel(panel + p)); });
-        add(matrix.inputs, rows, first_row, [&](int p, int half, int64_t k) ALWAYS_INLINE {
-            return _mm512_load_ps(weights[p] + k * PANEL + half * LANES);
+        const float* weights = reinterpret_cast<const float*>(matrix.panel(panel));
+        add(matrix.inputs, rows, first_row, [&](int part, int64_t k) ALWAYS_INLINE {
+            return _mm512_load_ps(weights + k * PANEL + part * LANES);
         });
     }
 
     ALWAYS_INLINE void bfloats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        const uint16_t* weights[P];
-        repeat<P>(EACH(p) { weights[p] = reinterpret_cast<const uint16_t*>(matrix.panel(panel + p)); });
-        add(matrix.inputs, rows, first_row, [&](int p, int half, int64_t k) ALWAYS_INLINE {
-            return from_bf16(weights[p] + k * PANEL + half * LANES);
+        const uint16_t* weights = reinterpret_cast<const uint16_t*>(matrix.panel(panel));
+        add(matrix.inputs, rows, first_row, [&](int part, int64_t k) ALWAYS_INLINE {
+            return from_bf16(weights + k * PANEL + part * LANES);
         });
     }
 
     ALWAYS_INLINE void int8(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        const char* weights[P];
-        repeat<P>(EACH(p) { weights[p] = matrix.panel(panel + p); });
+        const char* weights = matrix.panel(panel);
         count_groups(
             matrix, rows, first_row, -128,
             [&](int64_t group, auto& counts, const int8_t* levels) ALWAYS_INLINE {
                 for (int64_t k = 0; k < GROUP; k += 4) {
+                    const char* at = weights + (group * GROUP + k) * PANEL;
+                    ahead(at);
                     __m512i w[PARTS];
-                    repeat<P>(EACH(p) {
-                        const char* at = weights[p] + (group * GROUP + k) * PANEL;
-                        ahead(at);
-                        w[2 * p] = _mm512_load_si512(at);
-                        w[2 * p + 1] = _mm512_load_si512(at + 64);
-                    });
+                    repeat<PARTS>(EACH(part) { w[part] = _mm512_load_si512(at + part * 64); });
                     count(counts, w, levels + k, rows.stride);
                 }
             },
@@ -199,26 +193,24 @@ struct Products {
     ALWAYS_INLINE void int4(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
         constexpr int64_t group_bytes = GROUP * PANEL / 2 + PANEL * 2;
         const __m512i low = _mm512_set1_epi8(15);
-        const char* weights[P];
-        repeat<P>(EACH(p) { weights[p] = matrix.panel(panel + p); });
+        const char* weights = matrix.panel(panel);
         count_groups(
             matrix, rows, first_row, -8,
             [&](int64_t group, auto& counts, const int8_t* levels) ALWAYS_INLINE {
                 for (int64_t k = 0; k < GROUP; k += 8) {
-                    __m512i first[PARTS], second[PARTS];
+                    const char* at = weights + group * group_bytes + k * PANEL / 2;
+                    ahead(at);
+                    __m512i w[PARTS];
+                    repeat<PARTS>(EACH(part) { w[part] = _mm512_and_si512(_mm512_loadu_si512(at + part * 64), low); });
+                    count(counts, w, levels + k, rows.stride);
                     repeat<PARTS>(EACH(part) {
-                        const char* at = weights[part / 2] + group * group_bytes + k * PANEL / 2 + part % 2 * 64;
-                        if constexpr (part % 2 == 0) ahead(at);
-                        const __m512i both = _mm512_loadu_si512(at);
-                        first[part] = _mm512_and_si512(both, low);
-                        second[part] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+                        w[part] = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(at + part * 64), 4), low);
                     });
-                    count(counts, first, levels + k, rows.stride);
-                    count(counts, second, levels + k + 4, rows.stride);
+                    count(counts, w, levels + k + 4, rows.stride);
                 }
             },
             [&](int64_t group, int part) ALWAYS_INLINE {
-                const char* at = weights[part / 2] + group * group_bytes + GROUP * PANEL / 2 + part % 2 * LANES * 2;
+                const char* at = weights + group * group_bytes + GROUP * PANEL / 2 + part * LANES * 2;
                 return from_bf16(reinterpret_cast<const uint16_t*>(at));
             });
     }
@@ -226,10 +218,7 @@ struct Products {
    private:
     // Weights are read once where there are few rows: they come from far, and in a known order.
     static ALWAYS_INLINE void ahead(const char* at) {
-        if constexpr (R <= 3) {
-            _mm_prefetch(at + 2048, _MM_HINT_T0);
-            _mm_prefetch(at + 2112, _MM_HINT_T0);
-        }
+        if constexpr (R <= 3) repeat<PARTS>(EACH(part) { _mm_prefetch(at + 4096 + part * 64, _MM_HINT_T0); });
     }
 
     template <typename Weights>
@@ -239,7 +228,7 @@ struct Products {
         const float* row = rows.floats + first_row * rows.stride;
         for (int64_t k = 0; k < inputs; ++k) {
             __m512 w[PARTS];
-            repeat<PARTS>(EACH(part) { w[part] = weights(part / 2, part % 2, k); });
+            repeat<PARTS>(EACH(part) { w[part] = weights(part, k); });
             repeat<R>(EACH(r) {
                 const __m512 value = _mm512_set1_ps(row[r * rows.stride + k]);
                 repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_fmadd_ps(value, w[part], sums[r][part]); });
@@ -279,15 +268,15 @@ struct Products {
             int32_t four;
             std::memcpy(&four, levels + r * stride, 4);
             const __m512i value = _mm512_set1_epi32(four);
-            repeat<PARTS>(EACH(part) { counts[r][part] = _mm512_dpbusd_epi32(counts[r][part], w[part], value); });
+            repeat<PARTS>(EACH(part) { add_products(counts[r][part], w[part], value); });
         });
     }
 };
 
-// Calls sink(row, panel, low, high) with 32 outputs (bias included) of every row and every panel of [first, last).
-template <int R, int P, typename Sink>
+// Calls sink(row, panel, total) with the 64 outputs of every row, bias included.
+template <int R, typename Sink>
 inline void multiply_rows(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t row, Sink& sink) {
-    Products<R, P> products;
+    Products<R> products;
     switch (matrix.format) {
         case FLOAT32:
             products.floats(matrix, panel, rows, row);
@@ -302,7 +291,7 @@ inline void multiply_rows(const Matrix& matrix, int64_t panel, const Rows& rows,
             products.int4(matrix, panel, rows, row);
     }
     if (matrix.bias) {
-        repeat<2 * P>(EACH(part) {
+        repeat<products.PARTS>(EACH(part) {
             const __m512 bias = _mm512_load_ps(matrix.bias + panel * PANEL + part * LANES);
             repeat<R>(EACH(r) { products.total[r][part] = _mm512_add_ps(products.total[r][part], bias); });
         });
@@ -310,26 +299,11 @@ inline void multiply_rows(const Matrix& matrix, int64_t panel, const Rows& rows,
     repeat<R>(EACH(r) { sink(row + r, panel, products.total[r]); });
 }
 
-// Two panels at a time, so that few rows have enough sums to wait for, and a gate meets what it gates.
-template <int P, typename Sink>
-inline void multiply_panels(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t num_rows, Sink& sink) {
-    constexpr int most = P == 1 ? MOST_ROWS : 3;
+template <typename Sink>
+inline void multiply_panel(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t num_rows, Sink& sink) {
     int64_t row = 0;
-    for (; row + most <= num_rows; row += most) multiply_rows<most, P>(matrix, panel, rows, row, sink);
-    switch (num_rows - row) {
-        case 1:
-            return multiply_rows<1, P>(matrix, panel, rows, row, sink);
-        case 2:
-            return multiply_rows<2, P>(matrix, panel, rows, row, sink);
-    }
-    if constexpr (most > 3) {
-        switch (num_rows - row) {
-            case 3:
-                return multiply_rows<3, P>(matrix, panel, rows, row, sink);
-            case 4:
-                return multiply_rows<4, P>(matrix, panel, rows, row, sink);
-            case 5:
-                return multiply_rows<5, P>(matrix, panel, rows, row, sink);
-        }
-    }
+    for (; row + MOST_ROWS <= num_rows; row += MOST_ROWS) multiply_rows<MOST_ROWS>(matrix, panel, rows, row, sink);
+    repeat<MOST_ROWS - 1>(EACH(fewer) {
+        if (num_rows - row == fewer + 1) multiply_rows<fewer + 1>(matrix, panel, rows, row, sink);
+    });
 }

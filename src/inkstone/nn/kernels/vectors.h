@@ -3,6 +3,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
@@ -24,6 +25,12 @@ ALWAYS_INLINE inline void repeat(Body body) {
 }
 
 #define EACH(index) [&](auto index) ALWAYS_INLINE
+
+// sums += levels (16 · 4, unsigned) times values (16 · 4, signed), four products a sum. The intrinsic would do, but GCC 12
+// copies every sum at every turn of a loop.
+ALWAYS_INLINE inline void add_products(__m512i& sums, __m512i levels, __m512i values) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(levels), "v"(values));
+}
 
 inline __mmask16 first_lanes(int64_t count) {
     return count >= LANES ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1u << (count < 0 ? 0 : count)) - 1);
@@ -79,19 +86,50 @@ inline __m512 from_bf16(const uint16_t* values) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
 
-// Values that keys and values are kept as.
+// What keys and values are kept as, if not as floats: float16, or levels of 8 bits with a scale for all of a token's.
 struct Half {
     uint16_t bits;
 };
+struct Level {
+    int8_t value;
+};
+template <typename Kept>
+constexpr bool has_scales = std::is_same_v<Kept, Level>;
 
 inline __m512 load16(const float* values) { return _mm512_loadu_ps(values); }
 inline __m512 load16(const Half* values) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(values)));
 }
+inline __m512 load16(const Level* values) {
+    const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(levels));
+}
+
 inline void keep16(float* to, __mmask16 mask, __m512 values) { _mm512_mask_storeu_ps(to, mask, values); }
 inline void keep16(Half* to, __mmask16 mask, __m512 values) {
     // A finite half stays finite: what is masked is multiplied by zero.
     values = _mm512_max_ps(_mm512_min_ps(values, _mm512_set1_ps(65504.0f)), _mm512_set1_ps(-65504.0f));
     const __m256i halves = _mm512_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_mask_storeu_epi16(to, mask, halves);
+}
+inline void keep16(Level* to, __mmask16 mask, __m512 values) {
+    _mm_mask_storeu_epi8(to, mask, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(values)));
+}
+
+// Keep `size` values of a token; returns their scale.
+template <typename Kept>
+inline float keep_row(Kept* to, const float* row, int64_t size) {
+    float scale = 1.0f;
+    if constexpr (has_scales<Kept>) {
+        __m512 largest = _mm512_setzero_ps();
+        for (int64_t i = 0; i < size; i += LANES)
+            largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_lanes(size - i), row + i)));
+        scale = std::max(_mm512_reduce_max_ps(largest) / 127.0f, 1e-30f);
+    }
+    const __m512 inverse = _mm512_set1_ps(1.0f / scale);
+    for (int64_t i = 0; i < size; i += LANES) {
+        const __mmask16 mask = first_lanes(size - i);
+        keep16(to + i, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, row + i), inverse));
+    }
+    return scale;
 }
