@@ -10,7 +10,7 @@ from inkstone.tasks.chat import chat
 from inkstone.tasks.classify import Classification, classify
 from inkstone.tasks.embed import embed
 from inkstone.tasks.extract import ExtractedSpan, extract
-from inkstone.tasks.generate import complete_all, stream_complete
+from inkstone.tasks.generate import FormLike, complete_all, stream_complete
 from inkstone.tasks.score import Score, score
 from inkstone.tasks.translate import translate
 
@@ -57,14 +57,22 @@ class LanguageModel:
         self.sentence = sentence
 
     @overload
-    def generate(self, prompt: str, *, num_return_sequences: Literal[1] = 1, **sampling: Any) -> str: ...
+    def generate(
+        self, prompt: str, *, form: FormLike = None, num_return_sequences: Literal[1] = 1, **sampling: Any
+    ) -> str: ...
     @overload
-    def generate(self, prompt: str, *, num_return_sequences: int, **sampling: Any) -> str | list[str]: ...
-    def generate(self, prompt: str, *, num_return_sequences: int = 1, **sampling: Any) -> str | list[str]:
+    def generate(
+        self, prompt: str, *, form: FormLike = None, num_return_sequences: int, **sampling: Any
+    ) -> str | list[str]: ...
+    def generate(
+        self, prompt: str, *, form: FormLike = None, num_return_sequences: int = 1, **sampling: Any
+    ) -> str | list[str]:
         """Continue `prompt`; returns what comes after it, in a list when more than one completion is asked for.
 
         Args:
             prompt: text to continue.
+            form: what completions must look like: one of `json_schema`, `regex`, `choice` and `grammar`, as in
+                `{"choice": ["yes", "no"]}`; see `inkstone.engine.form.Form`.
             num_return_sequences: number of completions.
             sampling: `max_new_tokens`, `temperature`, `top_k`, `top_p`, `min_p`, `repetition_penalty`, `seed`,
                 `stop`: the fields of `inkstone.nn.sampling_params.SamplingParams`.
@@ -74,20 +82,21 @@ class LanguageModel:
             ConfigError: an unknown or senseless field.
         """
         completions = complete_all(
-            self._decoder(), self.tokenizer, prompt, num_return_sequences=num_return_sequences, **sampling
+            self._decoder(), self.tokenizer, prompt, form=form, num_return_sequences=num_return_sequences, **sampling
         )
         texts = [completion.text for completion in completions]
         return texts if num_return_sequences > 1 else texts[0]
 
-    def stream(self, prompt: str, **sampling: Any) -> Iterator[str]:
+    def stream(self, prompt: str, *, form: FormLike = None, **sampling: Any) -> Iterator[str]:
         """The same text as `generate` gives, in pieces, each as soon as it is certain."""
-        return stream_complete(self._decoder(), self.tokenizer, prompt, **sampling)
+        return stream_complete(self._decoder(), self.tokenizer, prompt, form=form, **sampling)
 
-    def chat(self, messages: "str | Sequence[ChatMessage]", **sampling: Any) -> str:
+    def chat(self, messages: "str | Sequence[ChatMessage]", *, form: FormLike = None, **sampling: Any) -> str:
         """What the assistant says to a user's message, or after a conversation of several.
 
         Args:
             messages: a text, or messages with `role` and `content`, the last of them the user's.
+            form: what the answer must look like, as in `generate`.
             sampling: as in `generate`.
 
         Raises:
@@ -95,7 +104,7 @@ class LanguageModel:
             ConfigError: an unknown or senseless field.
         """
         turns = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        return chat(self._decoder(), self.tokenizer, turns, **sampling)
+        return chat(self._decoder(), self.tokenizer, turns, form=form, **sampling)
 
     def score(self, text: str, *, window: int | None = None) -> Score:
         """How likely the model finds `text`: `.logprob` is the summed natural-log probability after the first token.

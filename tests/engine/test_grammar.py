@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from inkstone.core.errors import ConfigError
 from inkstone.engine.engine import Engine
-from inkstone.engine.grammar import Form, Grammars
+from inkstone.engine.form import Form
+from inkstone.engine.grammar import Grammars
 from inkstone.engine.native_runner import NativeRunner
 from inkstone.engine.request import Request
 from inkstone.engine.runner import Runner

@@ -101,3 +101,41 @@ def test_a_stream_never_says_a_stop_string_nor_loses_the_text_before_it() -> Non
             stop = whole[start : start + 3]
             said = "".join(stream_complete(model, tokenizer, "x", seed=seed, stop=stop, **sampling))
             assert said == whole[: whole.index(stop)]
+
+
+def test_completions_of_a_form(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("llguidance")
+    (tmp_path / "schema.json").write_text('{"enum": ["ink", "stone"]}')
+    (tmp_path / "two.lark").write_text('start: "墨" "硯"')
+    for options, allowed in (
+        (["--choice", "yes", "--choice", "no"], {"yes", "no"}),
+        (["--json-schema", str(tmp_path / "schema.json")], {'"ink"', '"stone"'}),
+        (["--json-schema", '{"type": "boolean"}'], {"true", "false"}),
+        (["--regex", "[ab]c"], {"ac", "bc"}),
+        (["--grammar", str(tmp_path / "two.lark")], {"墨硯"}),
+    ):
+        assert main(["generate", str(folder), "The ink", *OPTIONS, *options]) == 0
+        assert capsys.readouterr().out.rstrip("\n") in allowed
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    for seed in range(5):
+        assert complete(model, tokenizer, "The ink", form={"choice": ["on", "off"]}, seed=seed) in ("on", "off")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--regex", "a", "--choice", "b"], "give one of json_schema, regex, choice and grammar"),
+        (["--json-schema", "missing.json"], "missing.json: no such file"),
+        (["--json-schema", "{not json}"], "this is no JSON"),
+        (["--regex", "(unclosed"], "cannot be compiled"),
+    ],
+    ids=str,
+)
+def test_a_wrong_form_is_refused(
+    folder: Path, options: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("llguidance")
+    assert main(["generate", str(folder), "The ink", *options]) == 2
+    told = capsys.readouterr().err
+    assert named in " ".join(told.split())
+    assert "Traceback" not in told

@@ -19,7 +19,13 @@ PROMPTS = (
     ("docs", "Return a list of all the "),
     ("docs", "This module provides a "),
 )
-SAMPLING = {"max_new_tokens": 64, "temperature": 0.7, "top_p": 0.95, "repetition_penalty": 1.05, "seed": 1}
+SAMPLING: dict[str, Any] = {
+    "max_new_tokens": 64,
+    "temperature": 0.7,
+    "top_p": 0.95,
+    "repetition_penalty": 1.05,
+    "seed": 1,
+}
 SAMPLES_FILE = "samples.json"
 SHOWN_LINES = 8
 

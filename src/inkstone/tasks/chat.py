@@ -7,7 +7,7 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
 from inkstone.engine.config import EngineConfig
 from inkstone.nn.sampling_params import SamplingParams
-from inkstone.tasks.generate import sampling_params, stream_ids
+from inkstone.tasks.generate import FormLike, sampling_params, stream_ids
 
 if TYPE_CHECKING:
     from inkstone.nn.models.base import Decoder
@@ -17,30 +17,43 @@ if TYPE_CHECKING:
 _DEFAULT_ENGINE = EngineConfig()
 
 
-def chat(model: "Decoder", tokenizer: "Tokenizer", messages: "Sequence[ChatMessage]", **sampling: Any) -> str:
+def chat(
+    model: "Decoder",
+    tokenizer: "Tokenizer",
+    messages: "Sequence[ChatMessage]",
+    *,
+    form: FormLike = None,
+    **sampling: Any,
+) -> str:
     """What the assistant says after `messages`.
 
     Args:
         model: a decoder.
         tokenizer: the model's own, with a chat template.
         messages: the conversation, which a user's turn ends.
+        form: what the answer must look like.
         sampling: fields of `SamplingParams`.
 
     Raises:
         InputError: there is no chat template, or the conversation does not fit into the model's context.
         ConfigError: an unknown or senseless field of `sampling`.
     """
-    return "".join(stream_chat(model, tokenizer, messages, **sampling))
+    return "".join(stream_chat(model, tokenizer, messages, form=form, **sampling))
 
 
 def stream_chat(
-    model: "Decoder", tokenizer: "Tokenizer", messages: "Sequence[ChatMessage]", **sampling: Any
+    model: "Decoder",
+    tokenizer: "Tokenizer",
+    messages: "Sequence[ChatMessage]",
+    *,
+    form: FormLike = None,
+    **sampling: Any,
 ) -> Iterator[str]:
     """The same as `chat`, in pieces as they become certain; wrong arguments are refused before the first."""
     params = sampling_params(**sampling)
     if params.num_return_sequences != 1:
         raise ConfigError("a chat has one answer", where="num_return_sequences", remedy="ask several times")
-    return _stream(model, tokenizer, _prompt_ids(tokenizer, messages), params)
+    return _stream(model, tokenizer, _prompt_ids(tokenizer, messages), params, form=form)
 
 
 class Conversation:
@@ -114,5 +127,6 @@ def _stream(
     prompt_ids: list[int],
     params: SamplingParams,
     config: EngineConfig = _DEFAULT_ENGINE,
+    form: FormLike = None,
 ) -> Iterator[str]:
-    return (output.text for output in stream_ids(model, tokenizer, prompt_ids, params, config) if output.text)
+    return (output.text for output in stream_ids(model, tokenizer, prompt_ids, params, config, form) if output.text)

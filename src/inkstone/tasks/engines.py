@@ -1,5 +1,6 @@
 """The engine of a loaded model, kept as long as the model and its weights stay what they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -8,11 +9,13 @@ from inkstone.engine.config import EngineConfig
 
 if TYPE_CHECKING:
     from inkstone.engine.engine import Engine
+    from inkstone.engine.form import Form
+    from inkstone.engine.grammar import Compiled
     from inkstone.nn.models.base import Decoder, EncoderDecoder
     from inkstone.tokenizer import Tokenizer
 
 _DEFAULTS = EngineConfig()
-_ATTRIBUTE = "_kept_engine"
+_ENGINE, _GRAMMARS = "_kept_engine", "_kept_grammars"
 
 
 @dataclass(slots=True)
@@ -20,10 +23,18 @@ class _Kept:
     """Lies on the model itself, so that both go together; a copy of the model begins without."""
 
     state: object
-    engine: "Engine | None"
+    value: Any
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Kept":
         return _Kept(None, None)
+
+
+def _kept(model: "Decoder | EncoderDecoder", attribute: str, state: object, make: Callable[[], Any]) -> Any:
+    """What the model has kept for this state, or what is made now and kept for the next time."""
+    kept = model.__dict__.get(attribute)
+    if not isinstance(kept, _Kept) or kept.state != state:
+        kept = model.__dict__[attribute] = _Kept(state, make())
+    return kept.value
 
 
 def engine_for(model: "Decoder | EncoderDecoder", tokenizer: "Tokenizer", config: EngineConfig = _DEFAULTS) -> "Engine":
@@ -39,10 +50,30 @@ def engine_for(model: "Decoder | EncoderDecoder", tokenizer: "Tokenizer", config
     tensors = chain(model.parameters(), model.buffers())
     weights = [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors]
     state = config, id(tokenizer), weights
-    kept = model.__dict__.get(_ATTRIBUTE)
-    if isinstance(kept, _Kept) and kept.engine is not None and kept.state == state:
-        return kept.engine
     stops = tuple(stop_ids(tokenizer, model))
-    engine = open_engine(model, config, stop_ids=stops, decode=tokenizer.target.decode)
-    model.__dict__[_ATTRIBUTE] = _Kept(state, engine)
+    engine: Engine = _kept(
+        model,
+        _ENGINE,
+        state,
+        lambda: open_engine(model, config, stop_ids=stops, decode=tokenizer.target.decode),
+    )
     return engine
+
+
+def compiled_form(model: "Decoder", tokenizer: "Tokenizer", form: "Form") -> "Compiled":
+    """A form that completions of a model can be held to.
+
+    Raises:
+        ConfigError: as `Grammars` and its `compile`.
+    """
+    from inkstone.checkpoint.save import stop_ids
+    from inkstone.engine.grammar import Grammars
+    from inkstone.engine.torch_runner import vocab_size_of
+
+    grammars: Grammars = _kept(
+        model,
+        _GRAMMARS,
+        id(tokenizer),
+        lambda: Grammars(tokenizer, vocab_size_of(model), stop_ids(tokenizer, model)),
+    )
+    return grammars.compile(form)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,10 @@ from inkstone.core.config import parse_config
 from inkstone.core.errors import ConfigError, InputError
 from inkstone.core.progress import say
 from inkstone.engine.config import EngineConfig
+from inkstone.engine.form import Form
 from inkstone.nn.sampling_params import SamplingParams
-from inkstone.tasks.engines import engine_for
+from inkstone.tasks.engines import compiled_form, engine_for
+from inkstone.tasks.form_flags import FormFlags
 
 if TYPE_CHECKING:
     from inkstone.engine.request import Output
@@ -23,35 +25,44 @@ if TYPE_CHECKING:
 _DEFAULT_ENGINE = EngineConfig()
 
 
-def complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> str:
+FormLike = Form | Mapping[str, Any] | None
+"""What completions must look like: a `Form`, or its field as in `{"choice": ["yes", "no"]}`."""
+
+
+def complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, *, form: FormLike = None, **sampling: Any) -> str:
     """Continue `prompt`; returns what comes after it.
 
     Args:
         model: a decoder.
         tokenizer: the model's own.
         prompt: text to continue.
+        form: what the completion must look like.
         sampling: fields of `SamplingParams`.
 
     Raises:
         InputError: the prompt is empty or does not fit into the model's context.
         ConfigError: an unknown or senseless field of `sampling`.
     """
-    return "".join(stream_complete(model, tokenizer, prompt, **sampling))
+    return "".join(stream_complete(model, tokenizer, prompt, form=form, **sampling))
 
 
-def stream_complete(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> Iterator[str]:
+def stream_complete(
+    model: "Decoder", tokenizer: "Tokenizer", prompt: str, *, form: FormLike = None, **sampling: Any
+) -> Iterator[str]:
     """The same as `complete`, in pieces as they become certain; wrong arguments are refused before the first."""
     params = sampling_params(**sampling)
     if params.num_return_sequences != 1:
         raise ConfigError(
             "a stream has one completion", where="num_return_sequences", remedy="use complete_all for several"
         )
-    return (output.text for output in _stream(model, tokenizer, prompt, params) if output.text)
+    return (output.text for output in _stream(model, tokenizer, prompt, params, form=form) if output.text)
 
 
-def complete_all(model: "Decoder", tokenizer: "Tokenizer", prompt: str, **sampling: Any) -> "list[Output]":
+def complete_all(
+    model: "Decoder", tokenizer: "Tokenizer", prompt: str, *, form: FormLike = None, **sampling: Any
+) -> "list[Output]":
     """Continue `prompt` `num_return_sequences` times: texts with token ids and why each ended."""
-    return _whole(_stream(model, tokenizer, prompt, sampling_params(**sampling)))
+    return _whole(_stream(model, tokenizer, prompt, sampling_params(**sampling), form=form))
 
 
 def sampling_params(stop: str | Sequence[str] | None = None, **sampling: Any) -> SamplingParams:
@@ -78,8 +89,9 @@ def _stream(
     prompt: str,
     params: SamplingParams,
     config: EngineConfig = _DEFAULT_ENGINE,
+    form: FormLike = None,
 ) -> "Iterator[Output]":
-    return stream_ids(model, tokenizer, encode_prompt(tokenizer, prompt), params, config)
+    return stream_ids(model, tokenizer, encode_prompt(tokenizer, prompt), params, config, form)
 
 
 def stream_ids(
@@ -88,6 +100,7 @@ def stream_ids(
     prompt_ids: Sequence[int],
     params: SamplingParams,
     config: EngineConfig = _DEFAULT_ENGINE,
+    form: FormLike = None,
 ) -> "Iterator[Output]":
     """Complete token ids up to the model's own stop tokens: what is new of each completion, step by step.
 
@@ -96,7 +109,11 @@ def stream_ids(
     from inkstone.engine.offline import Stream
     from inkstone.engine.request import Request
 
-    outputs = Stream(engine_for(model, tokenizer, config), Request(prompt_ids, params))
+    constraint = None
+    if form is not None:
+        whole = form if isinstance(form, Form) else parse_config(Form, form, where="form")
+        constraint = compiled_form(model, tokenizer, whole)
+    outputs = Stream(engine_for(model, tokenizer, config), Request(prompt_ids, params, constraint=constraint))
     return _saying_what_was_cut(outputs, model.context)
 
 
@@ -121,6 +138,7 @@ def _whole(outputs: "Iterable[Output]") -> "list[Output]":
 
 
 _DEFAULTS = SamplingParams()
+_FREE = FormFlags()
 
 
 def command(
@@ -129,6 +147,7 @@ def command(
     /,
     *,
     sampling: Annotated[SamplingParams, Parameter(name="*")] = _DEFAULTS,
+    form: Annotated[FormFlags, Parameter(name="*")] = _FREE,
     engine: Annotated[EngineConfig, Parameter(name="*")] = _DEFAULT_ENGINE,
     device: str = "auto",
     dtype: str = "auto",
@@ -141,19 +160,20 @@ def command(
         model: Model folder, such as runs/quickstart/pretrain, or a Hugging Face hub id, owner/name.
         prompt: Text to continue; - or nothing reads it from standard input, without the last line break.
         sampling: How completions are drawn.
+        form: What they must look like.
         engine: How the model is computed.
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto (as saved), float32, bfloat16 or float16.
         json: Print the completions with token counts and why they ended, as JSON.
         no_stream: Print the text when it is whole.
     """
-    params = sampling.with_seed()
+    params, wanted = sampling.with_seed(), form.form()
     text = _read_prompt(prompt)
 
     from inkstone.checkpoint import load_decoder
 
     decoder, tokenizer = load_decoder(model, device, dtype)
-    outputs = _stream(decoder, tokenizer, text, params, engine)
+    outputs = _stream(decoder, tokenizer, text, params, engine, wanted)
     if json:
         _print_json(text, params, outputs)
     elif params.num_return_sequences == 1 and not no_stream:
