@@ -93,9 +93,17 @@ def test_what_is_too_long_is_refused_unless_it_may_be_cut() -> None:
     assert summary.longest == length
 
 
-def test_a_cut_that_leaves_nothing_to_learn_is_an_error() -> None:
+def test_rows_that_a_cut_leaves_nothing_of_are_left_out_and_counted() -> None:
+    report = report_of(rows(("word " * 30, "lost"), ("a", "b")), max_length=12, cut=cut, truncate=True)
+    assert places(report) == {"all that is learned cut away": ["train:1"]}
+    assert report.num_errors == 0
+    assert report.counts() == {"examples": 2, "cut": 0, "dropped": 1}
+    assert len(report.encoded("train")) == 1
+
+
+def test_training_examples_of_which_nothing_is_left_are_an_error() -> None:
     report = report_of(rows(("word " * 30, "lost")), max_length=12, cut=cut, truncate=True)
-    assert places(report) == {"no trained token": ["train:1"], "cut": ["train:1"]}
+    assert set(places(report)) == {"all that is learned cut away", "no training examples"}
 
 
 def test_rows_without_a_trained_token_or_without_tokens_are_errors() -> None:

@@ -8,6 +8,7 @@ from inkstone.core.errors import InputError
 from inkstone.data.check.faults import (
     BETWEEN_TOKENS,
     CUT,
+    CUT_AWAY,
     NO_STOP,
     NOT_ENCODED,
     NOTHING_LEARNED,
@@ -84,6 +85,9 @@ class Encodings(Generic[T]):
         fitted, faults = [], []
         for encoding in whole:
             part, found = self._fit(encoding)
+            if part.was_cut and part.encoding.num_targets == 0:
+                faults.append(Found(CUT_AWAY, f"nothing that is learned is left of {part.length:,} tokens"))
+                continue
             streams = streams_of(part.encoding)
             part, unended = self._count(part, streams)
             fitted.append(part)
@@ -125,8 +129,7 @@ class Encodings(Generic[T]):
 
     def _token_faults(self, part: Fitted[T], streams: Sequence[Stream]) -> Iterator[Found]:
         if part.encoding.num_targets == 0:
-            cut = f"nothing that is learned is left of {part.length:,} tokens"
-            yield Found(NOTHING_LEARNED, cut if part.was_cut else "nothing is learned")
+            yield Found(NOTHING_LEARNED, "nothing is learned")
         if self._unknown_id is not None:
             num_unknown = sum(int((stream.ids == self._unknown_id).sum()) for stream in streams)
             if num_unknown >= UNKNOWN_SHARE * part.num_tokens > 0:

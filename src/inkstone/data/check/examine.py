@@ -62,6 +62,9 @@ def examine(
                 for found in (*rows.find(example, split), *faults):
                     report.findings.add(found, example.where)
                 bar.update()
+    train = report.splits.get(TRAIN)
+    if train is not None and train.num_dropped == train.num_examples > 0 and not report.num_errors and encodings:
+        report.findings.add(Found(NO_EXAMPLES, "truncation leaves nothing that is learned of any"), "")
     for found in rows.find_constants():
         report.findings.add(found, TRAIN)
     _compare_labels(report)

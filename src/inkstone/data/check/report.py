@@ -41,7 +41,7 @@ class CheckedSplit(Generic[T]):
 
     @property
     def num_dropped(self) -> int:
-        """Examples without an encoding; each is an error, so that no training begins with any."""
+        """Examples without an encoding: errors, with which no training begins, and what truncation left nothing of."""
         return self.num_examples - self.num_encoded_examples
 
     def length_summary(self) -> LengthSummary | None:
