@@ -10,8 +10,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import inkstone
 from inkstone.core.errors import InputError
+from inkstone.engine import encode
 from inkstone.nn.heads import HeadConfig
-from inkstone.tasks import batches
 from tests.tasks.heads import KINDS, SHORT, headed
 from tests.tiny_models import tiny_model, tiny_tokenizer
 
@@ -60,7 +60,7 @@ def test_batches_change_nothing(tmp_path: Path, kind: str, monkeypatch: pytest.M
     lm = headed(tmp_path, kind, HEAD)
     together = lm.classify(SHORT * 2)
     for tokens in (1, 30):
-        monkeypatch.setattr(batches, "TOKENS_AT_ONCE", tokens)
+        monkeypatch.setattr(encode, "TOKENS_AT_ONCE", tokens)
         for result, expected in zip(lm.classify(SHORT * 2), together, strict=True):
             assert result.label == expected.label
             assert result.probabilities == pytest.approx(expected.probabilities, abs=1e-5)

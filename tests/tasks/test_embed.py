@@ -13,11 +13,11 @@ from inkstone.checkpoint import save_checkpoint
 from inkstone.checkpoint.heads import with_head
 from inkstone.checkpoint.sentence import SentenceConfig, write_sentence_config
 from inkstone.core.errors import ConfigError, InputError
+from inkstone.engine import encode
 from inkstone.nn.heads import HeadConfig
 from inkstone.nn.models.base import Model
 from inkstone.nn.models.bert import BertModel
 from inkstone.nn.pooling import pool
-from inkstone.tasks import batches
 from tests.tiny_models import TEXTS, tiny_bert_config, tiny_model, tiny_tokenizer
 
 SHORT = ("墨", "a stone", "the ink is black", "x")
@@ -81,7 +81,7 @@ def test_batches_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     texts = [text[: 3 + 7 * index % 20] for index, text in enumerate(TEXTS * 3)]
     together = lm.embed(texts)
     for tokens in (1, 30, 64):
-        monkeypatch.setattr(batches, "TOKENS_AT_ONCE", tokens)
+        monkeypatch.setattr(encode, "TOKENS_AT_ONCE", tokens)
         np.testing.assert_allclose(lm.embed(texts), together, atol=1e-5, rtol=1e-4)
     assert lm.embed([]).shape == (0, 32)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from inkstone.core.config import suggestion
 from inkstone.core.errors import ConfigError, InputError
-from inkstone.tasks.batches import length_batches, rows_to_cut
+from inkstone.tasks.lengths import rows_to_cut
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,17 +44,23 @@ def embed(
         ConfigError: no prompt has that name.
     """
     import numpy as np
-    import torch
+
+    from inkstone.engine.encode import encode
+    from inkstone.nn.pooling import pool, unit_length
 
     config = config or default_config(model)
     prompt = _prompt(config, prompt_name)
     limit = min(_context(model), config.max_seq_length or _context(model))
     token_ids = _encode(tokenizer, [prompt + text for text in texts], limit, truncate=truncate)
-    vectors = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)  # type: ignore[attr-defined]
-    with torch.inference_mode():
-        for rows in length_batches([len(ids) for ids in token_ids]):
-            vectors[rows] = _vectors(model, [token_ids[row] for row in rows], tokenizer.pad_id or 0, config)
-    return vectors
+
+    reader: Any = model
+
+    def compute(input_ids: "Tensor", mask: "Tensor", _: list[int]) -> "Tensor":
+        vectors = pool(reader.hidden_states(input_ids, attention_mask=mask), mask, config.pooling)
+        return unit_length(vectors) if config.normalize else vectors
+
+    vectors = encode(token_ids, compute, model.device, tokenizer.pad_id or 0)
+    return np.stack(vectors) if vectors else np.empty((0, reader.config.hidden_size), dtype=np.float32)
 
 
 def default_config(model: "Model") -> "SentenceConfig":
@@ -94,15 +100,3 @@ def _encode(tokenizer: "Tokenizer", texts: Sequence[str], limit: int, *, truncat
         row = next(row for row, ids in enumerate(token_ids) if not ids)
         raise InputError(f"texts[{row}] has no tokens", where="texts", remedy="leave out empty texts")
     return token_ids
-
-
-def _vectors(model: Any, token_ids: Sequence[Sequence[int]], pad_id: int, config: "SentenceConfig") -> "np.ndarray":
-    """(len(token_ids), C), float32."""
-    from inkstone.data.layout import fill
-    from inkstone.nn.pooling import pool, unit_length
-
-    input_ids = fill(token_ids, pad_id, "right").to(model.device)
-    attention_mask = fill([[1] * len(ids) for ids in token_ids], 0, "right").to(model.device)
-    hidden_states: Tensor = model.hidden_states(input_ids, attention_mask=attention_mask)
-    vectors = pool(hidden_states, attention_mask, config.pooling)
-    return (unit_length(vectors) if config.normalize else vectors).cpu().numpy()

@@ -1,14 +1,15 @@
 """What the tasks of models with a head have in common: texts in, the head's logits out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inkstone.core.errors import InputError
-from inkstone.tasks.batches import length_batches, rows_to_cut
+from inkstone.tasks.lengths import rows_to_cut
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from inkstone.nn.heads import HeadedModel, HeadKind
     from inkstone.nn.models.base import Model
@@ -83,20 +84,12 @@ def logits_of(
     model: "HeadedModel", rows: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]], pad_id: int | None
 ) -> "list[NDArray[np.float32]]":
     """The head's logits for each row of token ids, in their order: (labels,) of a text, (T, labels) of its tokens."""
-    import torch
-
     from inkstone.data.layout import fill
+    from inkstone.engine.encode import encode
 
-    results: list[Any] = [None] * len(rows)
-    with torch.inference_mode():
-        for batch in length_batches([len(row) for row in rows]):
-            input_ids = fill([rows[row] for row in batch], pad_id or 0, "right")
-            mask = fill([[1] * len(rows[row]) for row in batch], 0, "right")
-            types = fill([token_type_ids[row] for row in batch], 0, "right") if model.reads_token_types else None
-            logits = model(
-                input_ids.to(model.device), mask.to(model.device), None if types is None else types.to(model.device)
-            )
-            values = logits.float().cpu().numpy()
-            for row, of_row in zip(batch, values, strict=True):
-                results[row] = of_row if of_row.ndim == 1 else of_row[: len(rows[row])]
-    return results
+    def compute(input_ids: "Tensor", mask: "Tensor", batch: list[int]) -> "Tensor":
+        types = fill([token_type_ids[row] for row in batch], 0, "right") if model.reads_token_types else None
+        logits: Tensor = model(input_ids, mask, None if types is None else types.to(model.device))
+        return logits
+
+    return encode(rows, compute, model.device, pad_id or 0)
