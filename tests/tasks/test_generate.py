@@ -139,3 +139,16 @@ def test_a_wrong_form_is_refused(
     told = capsys.readouterr().err
     assert named in " ".join(told.split())
     assert "Traceback" not in told
+
+
+def test_bad_words_are_not_written() -> None:
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    sampling = {"seed": 5, "max_new_tokens": 30, "temperature": 1.2}
+    (free,) = complete_all(model, tokenizer, "The ink", **sampling)
+    written = next(token for token in free.token_ids if tokenizer.decode([token]).strip().isalpha())
+    word = tokenizer.decode([written]).strip()
+    (held,) = complete_all(model, tokenizer, "The ink", bad_words=[word], **sampling)
+    forms = {tuple(tokenizer.encode_plain(form)) for form in (word, " " + word)}
+    assert (written,) in forms
+    assert not any((token,) in forms for token in held.token_ids)
+    assert len(held.token_ids) > free.token_ids.index(written)

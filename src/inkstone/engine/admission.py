@@ -35,6 +35,8 @@ def check_request(request: Request, runner: Runner, *, has_text: bool) -> None:
         check_token_ids(params, runner.vocab_size)
         if params.stop and not has_text:
             raise ConfigError("stop strings need decode", where="stop", remedy="give the engine the tokenizer's decode")
+        if params.bad_words:
+            raise ConfigError("words need a tokenizer", where="bad_words", remedy="give the engine bad_words_ids")
         if request.constraint is not None and params.ignore_eos:
             raise ConfigError("a form must be able to end", where="ignore_eos", remedy="leave it out")
     if runner.reads_sources:

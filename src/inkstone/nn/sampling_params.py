@@ -34,6 +34,8 @@ class SamplingParams(Config):
     """Taken from the logits of all tokens that the completion has."""
     logit_bias: Mapping[TokenId, float] = {}
     """Added to the logits of these tokens."""
+    bad_words: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Words that are never written, as their tokenizer writes them: alone and after a space."""
     bad_words_ids: tuple[Annotated[tuple[TokenId, ...], Field(min_length=1)], ...] = ()
     """Token sequences that are never written."""
     min_new_tokens: int = Field(default=0, ge=0)

@@ -113,8 +113,17 @@ def stream_ids(
     if form is not None:
         whole = form if isinstance(form, Form) else parse_config(Form, form, where="form")
         constraint = compiled_form(model, tokenizer, whole)
-    outputs = Stream(engine_for(model, tokenizer, config), Request(prompt_ids, params, constraint=constraint))
+    request = Request(prompt_ids, _with_bad_word_ids(params, tokenizer), constraint=constraint)
+    outputs = Stream(engine_for(model, tokenizer, config), request)
     return _saying_what_was_cut(outputs, model.context)
+
+
+def _with_bad_word_ids(params: SamplingParams, tokenizer: "Tokenizer") -> SamplingParams:
+    if not params.bad_words:
+        return params
+    written = (tokenizer.encode_plain(before + word) for word in params.bad_words for before in ("", " "))
+    ids = dict.fromkeys((*params.bad_words_ids, *(tuple(each) for each in written if each)))
+    return params.model_copy(update={"bad_words": (), "bad_words_ids": tuple(ids)})
 
 
 def _saying_what_was_cut(outputs: "Iterator[Output]", context: int) -> "Iterator[Output]":
