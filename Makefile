@@ -11,12 +11,13 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell grep '^torch==' requirements.lock)
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+PEERS := $(VENV)-peers/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install test check format docs bench lock clean
+.PHONY: help quickstart install test check format docs bench bench-engine lock clean
 
 help:  ## show this help
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(PY):
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +63,16 @@ bench: $(DEV)  ## the tables of the README, measured on this machine
 	$(PY) benchmarks/time_to_loss.py
 	$(PY) benchmarks/prepare_memory.py
 	$(PY) benchmarks/load.py
+
+$(PEERS): requirements.lock benchmarks/engine-peers.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(VENV)-peers/bin/python -m pip install --disable-pip-version-check -r requirements.lock -r benchmarks/engine-peers.txt
+	$(VENV)-peers/bin/python -m pip install --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+bench-engine: $(PEERS)  ## generation beside its peers, which are built and installed into .venv-peers first
+	$(VENV)-peers/bin/python benchmarks/engine.py --folder engine-models
 
 lock: $(DEV)  ## write the lock files from what is installed in .venv
 	$(PY) tools/lock.py
