@@ -14,6 +14,8 @@ from inkstone.engine.engine import Engine
 from inkstone.engine.offline import Stream, complete
 from inkstone.engine.open import kv_values_per_token, open_engine
 from inkstone.engine.request import Output, Request
+from inkstone.engine.sequence import Group, Sequence
+from inkstone.engine.speculate import PromptLookup
 from inkstone.engine.torch_runner import TorchRunner
 from inkstone.nn.beam import BeamParams, beam_search
 from inkstone.nn.models.base import Decoder, EncoderDecoder
@@ -247,3 +249,16 @@ def test_what_reads_no_sources_is_given_none() -> None:
     engine = Engine(torch_runner("llama", 60))
     with pytest.raises(InputError, match="a decoder reads no source"):
         engine.add_request(Request([5, 6], SamplingParams(), source_ids=[7]))
+
+
+def test_what_was_read_or_written_before_is_looked_up() -> None:
+    def sequence(source: list[int], token_ids: list[int]) -> Sequence:
+        return Sequence(Group(0, Request([1], SamplingParams(), source_ids=source)), 0, token_ids)
+
+    lookup = PromptLookup(longest=3, shortest=2)
+    copied = sequence([5, 6, 7, 8, 9], [1, 6, 7])
+    assert lookup.guess([copied], [2]) == [[8, 9]]
+    copied.token_ids += [8, 2]
+    assert lookup.guess([copied], [2]) == [[]]
+    repeated = sequence([], [4, 5, 6, 4, 5])
+    assert lookup.guess([repeated], [4]) == [[6, 4, 5, 6]]

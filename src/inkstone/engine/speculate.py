@@ -6,7 +6,7 @@ distribution (Leviathan et al. 2022, arXiv:2211.17192, aim at the second only).
 """
 
 from collections.abc import Sequence as AbstractSequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from inkstone.engine.kv_blocks import KVBlocks
@@ -31,7 +31,7 @@ class Drafter(Protocol):
 
 
 class PromptLookup:
-    """What followed the last time that the same tokens came (Saxena 2023, "Prompt lookup decoding").
+    """What followed the last time that the same tokens came, in the source too (Saxena 2023, "Prompt lookup decoding").
 
     Args:
         longest: tokens that are looked up, first so many, then fewer.
@@ -53,8 +53,11 @@ class PromptLookup:
     def _guess(self, sequence: Sequence, length: int) -> list[int]:
         if length == 0:
             return []
-        places = self._known.setdefault(sequence, _Places())
-        ids = sequence.token_ids
+        if sequence not in self._known:
+            self._known[sequence] = _Places(list(sequence.group.request.source_ids))
+        places = self._known[sequence]
+        places.add(sequence.token_ids)
+        ids = places.ids
         # What ends before the last token, so that something follows it.
         for end in range(places.num_read + 1, len(ids)):
             for size in self._sizes:
@@ -69,12 +72,17 @@ class PromptLookup:
         return []
 
 
-@dataclass(slots=True)
 class _Places:
-    """Where each run of tokens last ended."""
+    """Where each run of tokens last ended, in a source and what is written after it."""
 
-    num_read: int = 0
-    end_of: dict[tuple[int, ...], int] = field(default_factory=dict)
+    def __init__(self, source_ids: list[int]) -> None:
+        self.ids, self._num_source = source_ids, len(source_ids)
+        self.num_read = 0
+        self.end_of: dict[tuple[int, ...], int] = {}
+
+    def add(self, token_ids: AbstractSequence[int]) -> None:
+        """Take in what is new of a sequence."""
+        self.ids += token_ids[len(self.ids) - self._num_source :]
 
 
 class DraftModel:
