@@ -1,6 +1,7 @@
 """The models of `engine.py`: random weights in the Hugging Face layout, and the forms that the peers read."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +113,11 @@ def make_ctranslate2(name: str, folder: Path) -> Path:
         from ctranslate2.converters import TransformersConverter
 
         TransformersConverter(str(folder / name)).convert(str(out), quantization="int8")
+        # It writes null where a tokenizer has no such token, which it then does not read.
+        config = json.loads((out / "config.json").read_text())
+        first = json.loads((out / "vocabulary.json").read_text())[0]
+        named = {key: first if value is None and key.endswith("_token") else value for key, value in config.items()}
+        (out / "config.json").write_text(json.dumps(named))
     return out
 
 
