@@ -295,8 +295,6 @@ class Decoder {
         }
     }
 
-    static constexpr int PARTS = PANEL / LANES;
-
     // Where products go: (N, width), the outputs [0, size) of each row.
     struct Into {
         float* to;

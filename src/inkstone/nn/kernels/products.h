@@ -17,7 +17,8 @@ enum Format : int64_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 
 constexpr int64_t PANEL = 64;  // outputs that lie together
 constexpr int64_t GROUP = 64;  // inputs that share a scale
-constexpr int MOST_ROWS = 6;   // multiplied at once
+constexpr int64_t MOST_ROWS = 6;  // multiplied at once
+constexpr int64_t STRIP = 48;     // that meet a group of weights while it is at hand
 
 inline int64_t rounded_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
@@ -150,160 +151,180 @@ inline void quantize_row(const float* row, int64_t size, int64_t padded, int8_t*
     }
 }
 
-// R rows times one panel.
-template <int R>
-struct Products {
-    static constexpr int PARTS = PANEL / LANES;
-    __m512 total[R][PARTS];
+constexpr int PARTS = PANEL / LANES;
 
-    ALWAYS_INLINE void floats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        const float* weights = reinterpret_cast<const float*>(matrix.panel(panel));
-        add(matrix.inputs, rows, first_row, [&](int part, int64_t k) ALWAYS_INLINE {
+// What the products of R rows with a panel add up to: (R, 64), in memory, of which one group is added at a time.
+template <int R>
+struct Tile {
+    const Rows& rows;
+    int64_t first_row, groups;
+    float (*sums)[PANEL];
+
+    ALWAYS_INLINE void add_floats(const float* weights, int64_t group, int64_t num_inputs) const {
+        add(group, num_inputs, [&](int part, int64_t k) ALWAYS_INLINE {
             return _mm512_load_ps(weights + k * PANEL + part * LANES);
         });
     }
 
-    ALWAYS_INLINE void bfloats(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        const uint16_t* weights = reinterpret_cast<const uint16_t*>(matrix.panel(panel));
-        add(matrix.inputs, rows, first_row, [&](int part, int64_t k) ALWAYS_INLINE {
+    ALWAYS_INLINE void add_bfloats(const uint16_t* weights, int64_t group, int64_t num_inputs) const {
+        add(group, num_inputs, [&](int part, int64_t k) ALWAYS_INLINE {
             return from_bf16(weights + k * PANEL + part * LANES);
         });
     }
 
-    ALWAYS_INLINE void int8(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        const char* weights = matrix.panel(panel);
-        count_groups(
-            matrix, rows, first_row, -128,
-            [&](int64_t group, auto& counts, const int8_t* levels) ALWAYS_INLINE {
-                for (int64_t k = 0; k < GROUP; k += 4) {
-                    const char* at = weights + (group * GROUP + k) * PANEL;
-                    ahead(at);
-                    __m512i w[PARTS];
-                    repeat<PARTS>(EACH(part) { w[part] = _mm512_load_si512(at + part * 64); });
-                    count(counts, w, levels + k, rows.stride);
-                }
-            },
-            [](int64_t, int) ALWAYS_INLINE { return _mm512_set1_ps(1.0f); });
-        repeat<PARTS>(EACH(part) {
-            const __m512 scale = _mm512_load_ps(matrix.scales + panel * PANEL + part * LANES);
-            repeat<R>(EACH(r) { total[r][part] = _mm512_mul_ps(total[r][part], scale); });
-        });
+    ALWAYS_INLINE void add_int8(const char* weights, int64_t group) const {
+        __m512i counts[R][PARTS];
+        begin(counts, group, -128);
+        const int8_t* levels = rows.levels + first_row * rows.stride + group * GROUP;
+        for (int64_t k = 0; k < GROUP; k += 4) {
+            const char* at = weights + k * PANEL;
+            ahead(at, GROUP * PANEL);
+            __m512i w[PARTS];
+            repeat<PARTS>(EACH(part) { w[part] = _mm512_load_si512(at + part * 64); });
+            count(counts, w, levels + k);
+        }
+        end(counts, group, [](int) ALWAYS_INLINE { return _mm512_set1_ps(1.0f); });
     }
 
-    ALWAYS_INLINE void int4(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first_row) {
-        constexpr int64_t group_bytes = GROUP * PANEL / 2 + PANEL * 2;
+    ALWAYS_INLINE void add_int4(const char* weights, int64_t group) const {
         const __m512i low = _mm512_set1_epi8(15);
-        const char* weights = matrix.panel(panel);
-        count_groups(
-            matrix, rows, first_row, -8,
-            [&](int64_t group, auto& counts, const int8_t* levels) ALWAYS_INLINE {
-                for (int64_t k = 0; k < GROUP; k += 8) {
-                    const char* at = weights + group * group_bytes + k * PANEL / 2;
-                    ahead(at);
-                    __m512i w[PARTS];
-                    repeat<PARTS>(EACH(part) { w[part] = _mm512_and_si512(_mm512_loadu_si512(at + part * 64), low); });
-                    count(counts, w, levels + k, rows.stride);
-                    repeat<PARTS>(EACH(part) {
-                        w[part] = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(at + part * 64), 4), low);
-                    });
-                    count(counts, w, levels + k + 4, rows.stride);
-                }
-            },
-            [&](int64_t group, int part) ALWAYS_INLINE {
-                const char* at = weights + group * group_bytes + GROUP * PANEL / 2 + part * LANES * 2;
-                return from_bf16(reinterpret_cast<const uint16_t*>(at));
+        __m512i counts[R][PARTS];
+        begin(counts, group, -8);
+        const int8_t* levels = rows.levels + first_row * rows.stride + group * GROUP;
+        for (int64_t k = 0; k < GROUP; k += 8) {
+            const char* at = weights + k * PANEL / 2;
+            ahead(at, 2 * (GROUP * PANEL / 2 + PANEL * 2));
+            __m512i w[PARTS];
+            repeat<PARTS>(EACH(part) { w[part] = _mm512_and_si512(_mm512_loadu_si512(at + part * 64), low); });
+            count(counts, w, levels + k);
+            repeat<PARTS>(EACH(part) {
+                w[part] = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(at + part * 64), 4), low);
             });
+            count(counts, w, levels + k + 4);
+        }
+        const uint16_t* scales = reinterpret_cast<const uint16_t*>(weights + GROUP * PANEL / 2);
+        end(counts, group, [&](int part) ALWAYS_INLINE { return from_bf16(scales + part * LANES); });
     }
 
    private:
-    // Weights are read once where there are few rows: they come from far, and in a known order.
-    static ALWAYS_INLINE void ahead(const char* at) {
-        if constexpr (R <= 3) repeat<PARTS>(EACH(part) { _mm_prefetch(at + 4096 + part * 64, _MM_HINT_T0); });
+    // Weights come from far, and in a known order: while a group is computed, a later one is on its way.
+    static ALWAYS_INLINE void ahead(const char* at, int64_t distance) {
+        repeat<PARTS>(EACH(part) { _mm_prefetch(at + distance + part * 64, _MM_HINT_T0); });
     }
 
     template <typename Weights>
-    ALWAYS_INLINE void add(int64_t inputs, const Rows& rows, int64_t first_row, Weights weights) {
-        __m512 sums[R][PARTS];
-        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_setzero_ps(); }); });
-        const float* row = rows.floats + first_row * rows.stride;
-        for (int64_t k = 0; k < inputs; ++k) {
+    ALWAYS_INLINE void add(int64_t group, int64_t num_inputs, Weights weights) const {
+        __m512 totals[R][PARTS];
+        repeat<R>(EACH(r) {
+            repeat<PARTS>(EACH(part) { totals[r][part] = _mm512_load_ps(sums[r] + part * LANES); });
+        });
+        const float* row = rows.floats + first_row * rows.stride + group * GROUP;
+        for (int64_t k = 0; k < num_inputs; ++k) {
             __m512 w[PARTS];
             repeat<PARTS>(EACH(part) { w[part] = weights(part, k); });
             repeat<R>(EACH(r) {
                 const __m512 value = _mm512_set1_ps(row[r * rows.stride + k]);
-                repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_fmadd_ps(value, w[part], sums[r][part]); });
+                repeat<PARTS>(EACH(part) { totals[r][part] = _mm512_fmadd_ps(value, w[part], totals[r][part]); });
             });
         }
-        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { total[r][part] = sums[r][part]; }); });
+        repeat<R>(EACH(r) {
+            repeat<PARTS>(EACH(part) { _mm512_store_ps(sums[r] + part * LANES, totals[r][part]); });
+        });
     }
 
     // Levels of weights are stored above zero; `offset` times the sum of the row's levels takes that back.
-    template <typename Group, typename Scales>
-    ALWAYS_INLINE void count_groups(const Matrix& matrix, const Rows& rows, int64_t first_row, int offset,
-                                    Group count_group, Scales scales) {
-        const int64_t groups = matrix.padded_inputs() / GROUP;
-        __m512 sums[R][PARTS];
-        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { sums[r][part] = _mm512_setzero_ps(); }); });
-        for (int64_t group = 0; group < groups; ++group) {
-            __m512i counts[R][PARTS];
-            repeat<R>(EACH(r) {
-                const __m512i start = _mm512_set1_epi32(offset * rows.sums[(first_row + r) * groups + group]);
-                repeat<PARTS>(EACH(part) { counts[r][part] = start; });
-            });
-            count_group(group, counts, rows.levels + first_row * rows.stride + group * GROUP);
-            repeat<PARTS>(EACH(part) {
-                const __m512 own = scales(group, part);
-                repeat<R>(EACH(r) {
-                    const __m512 scale = _mm512_mul_ps(own, _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]));
-                    sums[r][part] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, sums[r][part]);
-                });
-            });
-        }
-        repeat<R>(EACH(r) { repeat<PARTS>(EACH(part) { total[r][part] = sums[r][part]; }); });
+    ALWAYS_INLINE void begin(__m512i (&counts)[R][PARTS], int64_t group, int offset) const {
+        repeat<R>(EACH(r) {
+            const __m512i start = _mm512_set1_epi32(offset * rows.sums[(first_row + r) * groups + group]);
+            repeat<PARTS>(EACH(part) { counts[r][part] = start; });
+        });
     }
 
-    static ALWAYS_INLINE void count(__m512i (&counts)[R][PARTS], const __m512i (&w)[PARTS], const int8_t* levels,
-                                    int64_t stride) {
+    ALWAYS_INLINE void count(__m512i (&counts)[R][PARTS], const __m512i (&w)[PARTS], const int8_t* levels) const {
         repeat<R>(EACH(r) {
             int32_t four;
-            std::memcpy(&four, levels + r * stride, 4);
+            std::memcpy(&four, levels + r * rows.stride, 4);
             const __m512i value = _mm512_set1_epi32(four);
             repeat<PARTS>(EACH(part) { add_products(counts[r][part], w[part], value); });
         });
     }
-};
 
-// Calls sink(row, panel, total) with the 64 outputs of every row, bias included.
-template <int R, typename Sink>
-inline void multiply_rows(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t row, Sink& sink) {
-    Products<R> products;
-    switch (matrix.format) {
-        case FLOAT32:
-            products.floats(matrix, panel, rows, row);
-            break;
-        case BFLOAT16:
-            products.bfloats(matrix, panel, rows, row);
-            break;
-        case INT8:
-            products.int8(matrix, panel, rows, row);
-            break;
-        default:
-            products.int4(matrix, panel, rows, row);
-    }
-    if (matrix.bias) {
-        repeat<products.PARTS>(EACH(part) {
-            const __m512 bias = _mm512_load_ps(matrix.bias + panel * PANEL + part * LANES);
-            repeat<R>(EACH(r) { products.total[r][part] = _mm512_add_ps(products.total[r][part], bias); });
+    template <typename Scales>
+    ALWAYS_INLINE void end(const __m512i (&counts)[R][PARTS], int64_t group, Scales scales) const {
+        repeat<PARTS>(EACH(part) {
+            const __m512 own = scales(part);
+            repeat<R>(EACH(r) {
+                const __m512 scale = _mm512_mul_ps(own, _mm512_set1_ps(rows.scales[(first_row + r) * groups + group]));
+                float* sum = sums[r] + part * LANES;
+                _mm512_store_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps(counts[r][part]), scale, _mm512_load_ps(sum)));
+            });
         });
     }
-    repeat<R>(EACH(r) { sink(row + r, panel, products.total[r]); });
+};
+
+// Adds a group's products of some rows.
+template <int64_t FORMAT, int R>
+inline void add_group(const Matrix& matrix, const char* panel, int64_t group, const Rows& rows, int64_t row,
+                      float (*sums)[PANEL]) {
+    const Tile<R> tile{rows, row, matrix.padded_inputs() / GROUP, sums};
+    const int64_t num_inputs = std::min(GROUP, matrix.inputs - group * GROUP);
+    if constexpr (FORMAT == FLOAT32) {
+        tile.add_floats(reinterpret_cast<const float*>(panel) + group * GROUP * PANEL, group, num_inputs);
+    } else if constexpr (FORMAT == BFLOAT16) {
+        tile.add_bfloats(reinterpret_cast<const uint16_t*>(panel) + group * GROUP * PANEL, group, num_inputs);
+    } else if constexpr (FORMAT == INT8) {
+        tile.add_int8(panel + group * GROUP * PANEL, group);
+    } else {
+        tile.add_int4(panel + group * (GROUP * PANEL / 2 + PANEL * 2), group);
+    }
 }
 
+// The products of rows with a panel, (count, 64): a group of weights meets all rows while it is at hand.
+template <int64_t FORMAT>
+inline void add_panel(const Matrix& matrix, const char* panel, const Rows& rows, int64_t first, int64_t count,
+                      float (*sums)[PANEL]) {
+    std::memset(sums, 0, count * sizeof(*sums));
+    for (int64_t group = 0; group * GROUP < matrix.inputs; ++group) {
+        int64_t row = 0;
+        for (; row + MOST_ROWS <= count; row += MOST_ROWS)
+            add_group<FORMAT, MOST_ROWS>(matrix, panel, group, rows, first + row, sums + row);
+        repeat<MOST_ROWS - 1>(EACH(fewer) {
+            if (count - row == fewer + 1)
+                add_group<FORMAT, fewer + 1>(matrix, panel, group, rows, first + row, sums + row);
+        });
+    }
+}
+
+inline void add_panel(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t first, int64_t count,
+                      float (*sums)[PANEL]) {
+    switch (matrix.format) {
+        case FLOAT32:
+            return add_panel<FLOAT32>(matrix, matrix.panel(panel), rows, first, count, sums);
+        case BFLOAT16:
+            return add_panel<BFLOAT16>(matrix, matrix.panel(panel), rows, first, count, sums);
+        case INT8:
+            return add_panel<INT8>(matrix, matrix.panel(panel), rows, first, count, sums);
+        default:
+            return add_panel<INT4>(matrix, matrix.panel(panel), rows, first, count, sums);
+    }
+}
+
+// Calls sink(row, panel, total) with the 64 outputs of every row, bias included.
 template <typename Sink>
 inline void multiply_panel(const Matrix& matrix, int64_t panel, const Rows& rows, int64_t num_rows, Sink& sink) {
-    int64_t row = 0;
-    for (; row + MOST_ROWS <= num_rows; row += MOST_ROWS) multiply_rows<MOST_ROWS>(matrix, panel, rows, row, sink);
-    repeat<MOST_ROWS - 1>(EACH(fewer) {
-        if (num_rows - row == fewer + 1) multiply_rows<fewer + 1>(matrix, panel, rows, row, sink);
-    });
+    alignas(64) float sums[STRIP][PANEL];
+    for (int64_t first = 0; first < num_rows; first += STRIP) {
+        const int64_t count = std::min(STRIP, num_rows - first);
+        add_panel(matrix, panel, rows, first, count, sums);
+        for (int64_t row = 0; row < count; ++row) {
+            __m512 total[PARTS];
+            repeat<PARTS>(EACH(part) {
+                const int64_t at = panel * PANEL + part * LANES;
+                total[part] = _mm512_load_ps(sums[row] + part * LANES);
+                if (matrix.scales) total[part] = _mm512_mul_ps(total[part], _mm512_load_ps(matrix.scales + at));
+                if (matrix.bias) total[part] = _mm512_add_ps(total[part], _mm512_load_ps(matrix.bias + at));
+            });
+            sink(first + row, panel, total);
+        }
+    }
 }
