@@ -64,7 +64,7 @@ def measure(name: str, folder: Path, rounds: int, only: list[str] | None, limits
     built = {
         tool: build
         for tool, build in contenders(name, folder).items()
-        if importlib.util.find_spec(MODULES[tool.split()[0]]) and (only is None or tool in only)
+        if importlib.util.find_spec(MODULES[tool.split()[0].rstrip(",")]) and (only is None or tool in only)
     }
     results = interleave.turns(built, list(WORKS.values()), rounds)
     in_layers, in_head = matrix_weights(name)

@@ -40,7 +40,11 @@ def contenders(name: str, folder: Path) -> dict[str, Callable[[], Run]]:
     return {
         **{
             f"inkstone {quant}": functools.partial(inkstone, name, folder, quant)
-            for quant in ("float32", "int8", "int4")
+            for quant in ("float32", "bfloat16", "int8", "int4")
+        },
+        **{
+            f"inkstone, keys and values too, {quant}": functools.partial(inkstone, name, folder, quant, "int8")
+            for quant in ("int8", "int4")
         },
         **{f"llama.cpp {kind}": functools.partial(llama_cpp, name, folder, kind) for kind in ("Q8_0", "Q4_0", "BF16")},
         **openvino,
@@ -52,7 +56,7 @@ def contenders(name: str, folder: Path) -> dict[str, Callable[[], Run]]:
     }
 
 
-def inkstone(name: str, folder: Path, quant: str) -> Run:
+def inkstone(name: str, folder: Path, quant: str, kv_cache: str = "auto") -> Run:
     """This package's engine, nothing remembered of earlier prompts."""
     from inkstone.checkpoint import load_decoder
     from inkstone.engine.config import EngineConfig
@@ -62,7 +66,8 @@ def inkstone(name: str, folder: Path, quant: str) -> Run:
     from inkstone.nn.sampling_params import SamplingParams
 
     model, _ = load_decoder(str(folder / name), "cpu", "auto")
-    config = EngineConfig(quant=quant, threads=THREADS, prefix_reuse=False, max_running=MOST.streams)  # type: ignore[arg-type]
+    settings = {"quant": quant, "kv_cache": kv_cache, "threads": THREADS, "prefix_reuse": False}
+    config = EngineConfig.model_validate(settings | {"max_running": MOST.streams})
     engine = open_engine(model, config)
     vocab_size = model.config.vocab_size
 
