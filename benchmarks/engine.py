@@ -21,6 +21,22 @@ import interleave
 from engine_peers import THREADS, Work, contenders
 
 WORKS = {"read": Work(1, 512, 1), "alone": Work(1, 16, 128), "together": Work(16, 128, 128)}
+HEADS = {
+    "read": "prompt of 512, tokens/s, of the peak",
+    "alone": "alone, tokens/s, of the bandwidth",
+    "together": "16 streams, tokens/s",
+}
+BYTES = {
+    "float32": 4,
+    "f32": 4,
+    "bfloat16": 2,
+    "BF16": 2,
+    "int8": 1,
+    "Q8_0": 34 / 32,
+    "int4": 0.53,
+    "Q4_0": 18 / 32,
+}
+"""Of a weight, scales included."""
 MODULES = {
     "inkstone": "inkstone",
     "llama.cpp": "llama_cpp",
@@ -37,6 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to keep the models; a temporary folder by default")
     parser.add_argument("--only", nargs="+", help="contenders")
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
     from inkstone.core.limits import read_bandwidth
@@ -56,50 +73,44 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.models:
             engine_models.make_model(name, folder)
-            measure(name, folder, arguments.rounds, arguments.only, limits)
+            measure(name, folder, arguments, limits)
 
 
-def measure(name: str, folder: Path, rounds: int, only: list[str] | None, limits: dict[str, float]) -> None:
+def measure(name: str, folder: Path, arguments: argparse.Namespace, limits: dict[str, float]) -> None:
     """Print the table of one model."""
+    only, works = arguments.only, {kind: WORKS[kind] for kind in arguments.works}
     built = {
         tool: build
         for tool, build in contenders(name, folder).items()
         if importlib.util.find_spec(MODULES[tool.split()[0].rstrip(",")]) and (only is None or tool in only)
     }
-    results = interleave.turns(built, list(WORKS.values()), rounds)
-    in_layers, in_head = matrix_weights(name)
-    heads = (
-        "prompt of 512, tokens/s",
-        "of peak",
-        "alone, tokens/s",
-        "of bandwidth",
-        "16 streams, tokens/s",
-        "ready, s",
-    )
-    print(f"| {name} | {' | '.join(heads)} | peak, MB |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    results = interleave.turns(built, list(works.values()), arguments.rounds)
+    print(f"| {name} | {' | '.join(HEADS[kind] for kind in works)} | ready, s | peak, MB |")
+    print(f"|---|{'---:|' * (len(works) + 2)}")
     for tool, result in results.items():
-        speeds = {
-            kind: [tokens_of(work) / seconds for seconds in result.seconds[index]]
-            for index, (kind, work) in enumerate(WORKS.items())
-        }
-        peak = limits["float32" if tool.rsplit(maxsplit=1)[-1] in ("float32", "f32", "bfloat16", "BF16") else "int8"]
-        of_peak = statistics.median(speeds["read"]) * 2 * in_layers / peak
-        of_bandwidth = statistics.median(speeds["alone"]) * (in_layers + in_head) * bytes_of(tool) / limits["bandwidth"]
-        cells = [
-            spread(speeds["read"]),
-            f"{of_peak:.0%}",
-            spread(speeds["alone"]),
-            f"{of_bandwidth:.0%}",
-            spread(speeds["together"]),
-            f"{result.build_s:.1f}",
-            f"{result.peak_bytes / 1e6:.0f}",
-        ]
+        cells = []
+        for (kind, work), seconds in zip(works.items(), result.seconds, strict=True):
+            speeds = [tokens_of(work) / each for each in seconds]
+            share = of_limit(name, tool, kind, statistics.median(speeds), limits)
+            cells.append(spread(speeds) + ("" if share is None else f" {share:.0%}"))
+        cells += [f"{result.build_s:.1f}", f"{result.peak_bytes / 1e6:.0f}"]
         print(f"| {tool} | {' | '.join(cells)} |", flush=True)
     print()
-    for index, kind in enumerate(WORKS):
+    for index, kind in enumerate(works):
         compare(kind, {tool: result.seconds[index] for tool, result in results.items()})
     print(flush=True)
+
+
+def of_limit(name: str, tool: str, kind: str, speed: float, limits: dict[str, float]) -> float | None:
+    """The share of what the machine could do at most: multiply where a prompt is read, read weights for one stream."""
+    in_layers, in_head = matrix_weights(name)
+    format_name = tool.rsplit(maxsplit=1)[-1]
+    if kind == "read":
+        peak = limits["float32" if format_name in ("float32", "f32", "bfloat16", "BF16") else "int8"]
+        return speed * 2 * in_layers / peak
+    if kind == "alone":
+        return speed * (in_layers + in_head) * BYTES[format_name] / limits["bandwidth"]
+    return None
 
 
 def compare(kind: str, seconds: dict[str, list[float]]) -> None:
@@ -127,21 +138,6 @@ def matrix_weights(name: str) -> tuple[int, int]:
     attention = shape.width * head_dim * (2 * shape.heads + 2 * shape.kv_heads)
     inner = (2 if keys["model_type"] == "gpt2" else 3) * shape.width * shape.inner
     return shape.layers * (attention + inner), keys["vocab_size"] * shape.width
-
-
-def bytes_of(tool: str) -> float:
-    """Of a weight, scales included."""
-    kinds = {
-        "float32": 4,
-        "f32": 4,
-        "bfloat16": 2,
-        "BF16": 2,
-        "int8": 1,
-        "Q8_0": 34 / 32,
-        "int4": 0.53,
-        "Q4_0": 18 / 32,
-    }
-    return kinds[tool.rsplit(maxsplit=1)[-1]]
 
 
 def spread(values: list[float]) -> str:

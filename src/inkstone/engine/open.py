@@ -4,6 +4,7 @@ import psutil
 import torch
 
 from inkstone.core.errors import ConfigError
+from inkstone.core.progress import size
 from inkstone.engine.completions import Decode
 from inkstone.engine.config import EngineConfig
 from inkstone.engine.engine import Engine
@@ -124,7 +125,7 @@ def _num_blocks(model: Decoder | EncoderDecoder, config: EngineConfig, block_siz
         num_blocks = int(config.kv_memory_gb * 1e9) // per_block
     if num_blocks < 1:
         raise ConfigError(
-            f"one block of keys and values takes {per_block / 1e9:.3f} GB", where="kv_memory_gb", remedy="give more"
+            f"one block of keys and values takes {size(per_block)}", where="kv_memory_gb", remedy="give more"
         )
     return num_blocks
 
