@@ -10,7 +10,7 @@ from inkstone.core.errors import InputError
 from inkstone.core.progress import set_quiet
 from inkstone.data.check import CheckReport, examine
 from inkstone.data.check.findings import KEPT
-from inkstone.data.examples.encoded import SpanSequence, TaggedSequence, TokenSequence
+from inkstone.data.examples.encoded import SpanSequence, TaggedSequence, TokenSequence, TooLongError
 from inkstone.data.examples.read import ExampleSet
 from inkstone.data.examples.records import Answer, Completion, Example, PlainText, Question, Text
 from inkstone.tokenizer import Tokenizer
@@ -95,15 +95,27 @@ def test_what_is_too_long_is_refused_unless_it_may_be_cut() -> None:
 
 def test_rows_that_a_cut_leaves_nothing_of_are_left_out_and_counted() -> None:
     report = report_of(rows(("word " * 30, "lost"), ("a", "b")), max_length=12, cut=cut, truncate=True)
-    assert places(report) == {"all that is learned cut away": ["train:1"]}
+    assert places(report) == {"left out, too long": ["train:1"]}
     assert report.num_errors == 0
     assert report.counts() == {"examples": 2, "cut": 0, "dropped": 1}
     assert len(report.encoded("train")) == 1
 
 
+def test_rows_that_cannot_be_cut_are_left_out_where_truncation_is_allowed() -> None:
+    def encode(example: Example) -> list[TokenSequence]:
+        if example.where == "train:1":
+            raise TooLongError("an answer has 99 tokens", where="train:1")
+        return [TokenSequence.of([5, 6], [0, 1])]
+
+    allowed = report_of(rows(("a", "b"), ("c", "d")), encode, truncate=True)
+    assert places(allowed) == {"left out, too long": ["train:1"]}
+    assert allowed.counts()["dropped"] == 1
+    assert places(report_of(rows(("a", "b"), ("c", "d")), encode)) == {"cannot be encoded": ["train:1"]}
+
+
 def test_training_examples_of_which_nothing_is_left_are_an_error() -> None:
     report = report_of(rows(("word " * 30, "lost")), max_length=12, cut=cut, truncate=True)
-    assert set(places(report)) == {"all that is learned cut away", "no training examples"}
+    assert set(places(report)) == {"left out, too long", "no training examples"}
 
 
 def test_rows_without_a_trained_token_or_without_tokens_are_errors() -> None:

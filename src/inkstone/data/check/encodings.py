@@ -19,7 +19,7 @@ from inkstone.data.check.faults import (
     found_in,
 )
 from inkstone.data.check.streams import Stream, runs, streams_of
-from inkstone.data.examples.encoded import Encoded, SpanSequence, TaggedSequence
+from inkstone.data.examples.encoded import Encoded, SpanSequence, TaggedSequence, TooLongError
 from inkstone.data.examples.records import Example, PlainText
 
 T = TypeVar("T", bound=Encoded)
@@ -78,6 +78,8 @@ class Encodings(Generic[T]):
         """The encodings of an example, and what is wrong with them."""
         try:
             whole = self._encode(example)
+        except TooLongError as error:
+            return [], [Found(CUT_AWAY, error.cause) if self._limits.truncate else found_in(error, NOT_ENCODED)]
         except InputError as error:
             return [], [found_in(error, NOT_ENCODED)]
         if not whole:

@@ -81,7 +81,7 @@ NOT_ENCODED = _error("cannot be encoded", "repair or remove the row")
 TOO_LONG = _error("too long", "shorten it, raise max_length, or set truncate to cut such rows")
 TOO_LONG_TO_CUT = _error("too long", "shorten it or raise max_length: what is learned here cannot be cut")
 CUT = _warning("cut", "raise max_length to keep all of it")
-CUT_AWAY = _warning("all that is learned cut away", "raise max_length to keep the row, which is left out")
+CUT_AWAY = _warning("left out, too long", "raise max_length to keep it")
 NOTHING_LEARNED = _error("no trained token", "give it an answer, or remove the row")
 NO_STOP = _warning(
     "stop token not trained", "end the answer with the model's stop token: without it, it never learns to stop"

@@ -5,9 +5,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inkstone.core.errors import InputError
 from inkstone.nn.layers.loss import IGNORED
 
 Ids = NDArray[np.int64]
+
+
+class TooLongError(InputError):
+    """An example is too long, and nothing that is learned of it can be cut."""
 
 
 class Encoded(Protocol):
