@@ -105,7 +105,7 @@ def test_rows_that_cannot_be_cut_are_left_out_where_truncation_is_allowed() -> N
     def encode(example: Example) -> list[TokenSequence]:
         if example.where == "train:1":
             raise TooLongError("an answer has 99 tokens", where="train:1")
-        return [TokenSequence.of([5, 6], [0, 1])]
+        return [TokenSequence.of([5, STOP], [0, 1])]
 
     allowed = report_of(rows(("a", "b"), ("c", "d")), encode, truncate=True)
     assert places(allowed) == {"left out, too long": ["train:1"]}
