@@ -85,17 +85,18 @@ def _encode(subject: Subject, example: Preference, answer: Any) -> TokenSequence
 
 
 def _fitting(sequence: TokenSequence, subject: Subject, where: str) -> TokenSequence:
-    """The sequence, without the beginning of its prompt where it is too long."""
+    """The sequence, where it is too long without the beginning of its prompt, then without the end of its answer."""
     context = subject.context
-    surplus = sequence.length - context
-    fitting = cut_prompt(sequence, surplus) if surplus > 0 and subject.config.truncate else sequence
-    if fitting.length > context:
+    if sequence.length <= context:
+        return sequence
+    if not subject.config.truncate:
         raise InputError(
-            f"{fitting.length:,} tokens of prompt and answer, and the model reads {context:,}",
+            f"{sequence.length:,} tokens of prompt and answer, and the model reads {context:,}",
             where=where,
-            remedy="shorten it or leave it out" if subject.config.truncate else "set truncate to cut such prompts",
+            remedy="set truncate to cut such prompts and answers",
         )
-    return fitting
+    fitting = cut_prompt(sequence, sequence.length - context)
+    return TokenSequence(fitting.input_ids[:context], fitting.labels[:context])
 
 
 def _rewards(subject: Subject, sequences: Sequence[TokenSequence]) -> list[float]:
