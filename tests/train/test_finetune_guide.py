@@ -46,6 +46,6 @@ def test_methods_and_settings_are_real(guide: str) -> None:
     }
     assert methods == {"chat", "text", "pairs", "classify", "regress", "tokens", "span", "reward"}
     assert methods <= set(names("methods"))
-    settings = guide.split("## Settings that matter")[1]
+    settings = guide.split("## Settings that matter")[1].split("## How fast")[0]
     for row in re.findall(r"^\| (`.*?) \|", settings, re.MULTILINE):
         assert set(re.findall(r"`(\w+)`", row)) <= set(FinetuneConfig.model_fields)
