@@ -47,6 +47,26 @@ MODELS: dict[str, dict[str, Any]] = {
 CONTEXT = 1024
 _GGUF_TYPES = {"F32": 0, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
 """Of `llama_ftype`."""
+_GPT2_NAMES = {
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+_LLAMA_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+"""Of a layer's parts: as the Hugging Face layout and as GGUF calls them."""
 
 
 class Shape(NamedTuple):
@@ -153,43 +173,24 @@ def _write_gguf(name: str, model: Path, out: Path) -> None:
 
 def _gguf_tensors(kind: str, shape: Shape, tensors: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     if kind == "gpt2":
-        yield "token_embd.weight", tensors["transformer.wte.weight"]
-        yield "position_embd.weight", tensors["transformer.wpe.weight"]
-        names = {
-            "ln_1": "attn_norm",
-            "attn.c_attn": "attn_qkv",
-            "attn.c_proj": "attn_output",
-            "ln_2": "ffn_norm",
-            "mlp.c_fc": "ffn_up",
-            "mlp.c_proj": "ffn_down",
-        }
+        names, layers = _GPT2_NAMES, "transformer.h"
+        whole = {"token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f"}
+    else:
+        names, layers = _LLAMA_NAMES, "model.layers"
+        whole = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+    for part in ("weight", "bias"):
+        for ours, theirs in whole.items():
+            if f"{theirs}.{part}" in tensors:
+                yield f"{ours}.{part}", tensors[f"{theirs}.{part}"]
         for layer, (theirs, ours) in itertools.product(range(shape.layers), names.items()):
-            for part in ("weight", "bias"):
-                values = tensors[f"transformer.h.{layer}.{theirs}.{part}"]
-                yield f"blk.{layer}.{ours}.{part}", values.T if values.ndim == 2 else values
-        for part in ("weight", "bias"):
-            yield f"output_norm.{part}", tensors[f"transformer.ln_f.{part}"]
-        return
-    yield "token_embd.weight", tensors["model.embed_tokens.weight"]
-    yield "output_norm.weight", tensors["model.norm.weight"]
-    names = {
-        "input_layernorm": "attn_norm",
-        "self_attn.q_proj": "attn_q",
-        "self_attn.k_proj": "attn_k",
-        "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output",
-        "post_attention_layernorm": "ffn_norm",
-        "mlp.gate_proj": "ffn_gate",
-        "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down",
-    }
-    for layer, (theirs, ours), part in itertools.product(range(shape.layers), names.items(), ("weight", "bias")):
-        values = tensors.get(f"model.layers.{layer}.{theirs}.{part}")
-        if values is None:
-            continue
-        if kind == "llama" and ours in ("attn_q", "attn_k"):
-            values = _in_pairs(values, shape.heads if ours == "attn_q" else shape.kv_heads)
-        yield f"blk.{layer}.{ours}.{part}", values
+            values = tensors.get(f"{layers}.{layer}.{theirs}.{part}")
+            if values is None:
+                continue
+            if kind == "gpt2" and values.ndim == 2:
+                values = values.T
+            elif kind == "llama" and ours in ("attn_q", "attn_k"):
+                values = _in_pairs(values, shape.heads if ours == "attn_q" else shape.kv_heads)
+            yield f"blk.{layer}.{ours}.{part}", values
 
 
 def _in_pairs(values: np.ndarray, heads: int) -> np.ndarray:

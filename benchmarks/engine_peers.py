@@ -31,7 +31,7 @@ _DRAWN = random.Random(0)
 
 
 def contenders(name: str, folder: Path) -> dict[str, Callable[[], Run]]:
-    """What is compared on a model; those whose package is missing are told apart by `missing`."""
+    """What is compared on a model; OpenVINO only in the forms that `engine-peers.txt` says how to make."""
     openvino = {
         f"OpenVINO GenAI {kind}": functools.partial(openvino_genai, name, folder, kind)
         for kind in ("f32", "int8", "int4")

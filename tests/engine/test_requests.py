@@ -15,7 +15,7 @@ from inkstone.engine.offline import Stream, complete
 from inkstone.engine.open import kv_values_per_token, open_engine
 from inkstone.engine.request import Output, Request
 from inkstone.engine.sequence import Group, Sequence
-from inkstone.engine.speculate import PromptLookup
+from inkstone.engine.speculate import PromptLookup, Speculator
 from inkstone.engine.torch_runner import TorchRunner
 from inkstone.nn.beam import BeamParams, beam_search
 from inkstone.nn.models.base import Decoder, EncoderDecoder
@@ -262,3 +262,10 @@ def test_what_was_read_or_written_before_is_looked_up() -> None:
     assert lookup.guess([copied], [2]) == [[]]
     repeated = sequence([], [4, 5, 6, 4, 5])
     assert lookup.guess([repeated], [4]) == [[6, 4, 5, 6]]
+
+
+def test_a_guess_is_a_token_that_the_model_can_write() -> None:
+    request = Request([1], SamplingParams(max_new_tokens=9), source_ids=[5, 6, 7, 300, 8])
+    copied = Sequence(Group(0, request), 0, [1, 5, 6])
+    Speculator(PromptLookup(), vocab_size=100).prepare([copied], context=64)
+    assert copied.drafts == [7]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from inkstone.checkpoint.heads import with_head
 from inkstone.core.errors import CheckpointError, ConfigError, InputError
 from inkstone.core.stage import execute
 from inkstone.data.examples.config import ExamplesConfig
+from inkstone.data.examples.encoded import TokenSequence
 from inkstone.evaluate.benchmark import benchmark
 from inkstone.evaluate.benchmark_config import BenchmarkConfig
 from inkstone.evaluate.benchmark_tasks.classify import Classify
+from inkstone.evaluate.benchmark_tasks.prefer import _fitting
 from inkstone.nn.heads import HeadConfig
 from inkstone.nn.models.base import Model
 from inkstone.tasks.classify import classify
@@ -385,3 +388,17 @@ def test_long_conversations_likewise(row: Mapping[str, Any], decoder: Path, tmp_
         assert 0 < rows[1]["prediction"]["num_tokens"] < 64
     else:
         assert rows[1]["prediction"]["total"] != rows[0]["prediction"]["total"]
+
+
+def test_of_what_is_too_long_the_prompt_is_cut_first_and_then_the_end_of_the_answer() -> None:
+    def fitted(num_prompt: int, num_answer: int, *, truncate: bool = True) -> list[int]:
+        subject: Any = SimpleNamespace(context=4, config=SimpleNamespace(truncate=truncate))
+        ids = list(range(num_prompt + num_answer))
+        sequence = TokenSequence.of(ids, [0] * num_prompt + [1] * num_answer)
+        return _fitting(sequence, subject, "here").input_ids.tolist()
+
+    assert fitted(2, 2) == [0, 1, 2, 3]
+    assert fitted(4, 2) == [2, 3, 4, 5]
+    assert fitted(2, 6) == [1, 2, 3, 4]
+    with pytest.raises(InputError, match="set truncate"):
+        fitted(2, 6, truncate=False)

@@ -125,7 +125,7 @@ def test_completions_of_a_form(folder: Path, tmp_path: Path, capsys: pytest.Capt
     ("options", "named"),
     [
         (["--regex", "a", "--choice", "b"], "give one of json_schema, regex, choice and grammar"),
-        (["--json-schema", "missing.json"], "missing.json: no such file"),
+        (["--json-schema", "missing.json"], "missing.json: cannot be read"),
         (["--json-schema", "{not json}"], "this is no JSON"),
         (["--regex", "(unclosed"], "cannot be compiled"),
     ],

@@ -52,7 +52,7 @@ class Engine:
         self._tables = BlockTables(self._blocks, runner.window, reuse=prefix_reuse and runner.reuses)
         self._scheduler = Scheduler(self._tables, max_running, max(max_step_tokens, max_running), self.metrics)
         shared = (self._scheduler, self._tables, stop_ids, decode, runner.context)
-        self._speculator = None if drafter is None else Speculator(drafter)
+        self._speculator = None if drafter is None else Speculator(drafter, runner.vocab_size)
         self._completions = Completions(*shared, self.metrics, self._speculator)
         self._beams = Beams(*shared)
         self._groups: dict[int, Group] = {}

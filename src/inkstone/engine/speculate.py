@@ -7,6 +7,7 @@ distribution (Leviathan et al. 2022, arXiv:2211.17192, aim at the second only).
 
 from collections.abc import Sequence as AbstractSequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from inkstone.engine.kv_blocks import KVBlocks
@@ -153,11 +154,12 @@ class Speculator:
 
     Args:
         drafter: where guesses come from.
+        vocab_size: tokens that the model can write; a source may have others.
         longest: most tokens guessed at a time.
     """
 
-    def __init__(self, drafter: Drafter, longest: int = _LONGEST_DRAFT) -> None:
-        self._drafter, self._longest = drafter, longest
+    def __init__(self, drafter: Drafter, vocab_size: int, longest: int = _LONGEST_DRAFT) -> None:
+        self._drafter, self._vocab_size, self._longest = drafter, vocab_size, longest
         self._cost = StepCost()
         self._records: dict[Sequence, _Record] = {}
 
@@ -165,7 +167,7 @@ class Speculator:
         """Give decoding sequences their drafts."""
         lengths = [self._length(sequence, len(sequences), context) for sequence in sequences]
         for sequence, drafts in zip(sequences, self._drafter.guess(sequences, lengths), strict=True):
-            sequence.drafts = drafts
+            sequence.drafts = list(takewhile(lambda token: token < self._vocab_size, drafts))
 
     def observe_step(self, num_tokens: int, seconds: float) -> None:
         """A step that only decoded took so long."""

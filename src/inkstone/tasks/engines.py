@@ -32,9 +32,14 @@ class _Kept:
 def _kept(model: "Decoder | EncoderDecoder", attribute: str, state: object, make: Callable[[], Any]) -> Any:
     """What the model has kept for this state, or what is made now and kept for the next time."""
     kept = model.__dict__.get(attribute)
-    if not isinstance(kept, _Kept) or kept.state != state:
-        kept = model.__dict__[attribute] = _Kept(state, make())
-    return kept.value
+    if isinstance(kept, _Kept) and kept.state == state:
+        return kept.value
+    # What is outdated goes first: both together may not fit into memory.
+    del kept
+    model.__dict__.pop(attribute, None)
+    value = make()
+    model.__dict__[attribute] = _Kept(state, value)
+    return value
 
 
 def engine_for(model: "Decoder | EncoderDecoder", tokenizer: "Tokenizer", config: EngineConfig = _DEFAULTS) -> "Engine":

@@ -28,26 +28,23 @@ class FormFlags(Config):
             InputError: a file cannot be read.
         """
         given = {
-            "json_schema": None if self.json_schema is None else _parse(_read(self.json_schema, "json_schema")),
+            "json_schema": None if self.json_schema is None else _parse(_text_of(self.json_schema, "{")),
             "regex": self.regex,
             "choice": self.choice or None,
-            "grammar": None if self.grammar is None else _read(self.grammar, "grammar"),
+            "grammar": None if self.grammar is None else _text_of(self.grammar, ":"),
         }
         given = {name: value for name, value in given.items() if value is not None}
         return parse_config(Form, given, where="form") if given else None
 
 
-def _read(given: str, where: str) -> str:
-    """A file's text; what names no file is taken as the text itself, where it looks like one."""
+def _text_of(given: str, mark: str) -> str:
+    """What has the mark of a schema or a grammar is one; everything else names a file, whose text is returned."""
+    if mark in given:
+        return given
     try:
-        if Path(given).is_file():
-            return Path(given).read_text(encoding="utf-8")
+        return Path(given).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        if not given.lstrip().startswith("{") and "\n" not in given:
-            raise InputError(f"cannot be read: {error}", where=given, remedy="give a text file") from None
-    if not any(mark in given for mark in "{:\n"):
-        raise InputError("no such file", where=given, remedy=f"check the path given as {where}")
-    return given
+        raise InputError(f"cannot be read: {error}", where=given, remedy="give a text file") from None
 
 
 def _parse(text: str) -> object:

@@ -63,7 +63,7 @@ def examine(
                     report.findings.add(found, example.where)
                 bar.update()
     train = report.splits.get(TRAIN)
-    if train is not None and train.num_dropped == train.num_examples > 0 and not report.num_errors and encodings:
+    if encodings and train is not None and train.num_dropped == train.num_examples > 0 and not report.num_errors:
         report.findings.add(Found(NO_EXAMPLES, "truncation leaves nothing that is learned of any"), "")
     for found in rows.find_constants():
         report.findings.add(found, TRAIN)
