@@ -177,6 +177,9 @@ def save_families(root: Path) -> list[str]:
     models = {
         "gpt2": hf.GPT2LMHeadModel(hf.GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4)),
         "bert": hf.BertForSequenceClassification(hf.BertConfig(**small, intermediate_size=48)),
+        "modernbert": hf.ModernBertForMaskedLM(
+            hf.ModernBertConfig(**small, intermediate_size=48, pad_token_id=2, bos_token_id=0, eos_token_id=1)
+        ),
         "qwen2": hf.Qwen2ForCausalLM(hf.Qwen2Config(**decoder)),
         "mixtral": hf.MixtralForCausalLM(hf.MixtralConfig(**decoder, num_local_experts=2)),
         "marian": hf.MarianMTModel(hf.MarianConfig(**seq2seq, decoder_start_token_id=2, max_position_embeddings=64)),

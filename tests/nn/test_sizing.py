@@ -33,6 +33,7 @@ def test_the_shape_of_a_depth() -> None:
     for arch in ("gpt2", "bert", "marian"):
         assert sizes(arch, 4) == transformer | {"intermediate_size": 1024}
     assert sizes("t5", 4) == transformer | {"intermediate_size": 1024, "head_dim": 64}
+    assert sizes("modernbert", 4) == transformer | {"intermediate_size": 704}
     llama = transformer | {"intermediate_size": 704, "num_key_value_heads": 4, "head_dim": 64}
     assert sizes("llama", 4) == llama
     assert sizes("mixtral", 4) == llama | {"num_experts": 8, "num_experts_per_tok": 2}
@@ -66,6 +67,8 @@ def test_parameters_are_those_counted_by_hand() -> None:
     assert num_parameters("gpt2", 2) == embedding + CONTEXT * 128 + 2 * block + 2 * 128
     head = 128**2 + 128 + 2 * 128 + VOCAB
     assert num_parameters("bert", 2) == embedding + (CONTEXT + 2) * 128 + 2 * 128 + 2 * block + head
+    block = 4 * 128**2 + 3 * 128 * 352 + 2 * 128  # but for the first, which reads what is normalized
+    assert num_parameters("modernbert", 2) == embedding + 2 * block + 128 + (128**2 + 128) + VOCAB
     layer = 4 * 256 * (128 + 256) + 2 * 4 * 256
     assert num_parameters("lstm", 2) == embedding + layer + 256 * 128
 

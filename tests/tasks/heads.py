@@ -27,6 +27,6 @@ def headed(folder: Path, kind: str, head: HeadConfig) -> inkstone.LanguageModel:
         model = with_head(tiny_model(), head)
     randomized(model, 3, spread=0.3)
     with torch.no_grad():
-        model.head.weight.mul_(3)  # type: ignore[operator, union-attr]
+        model.output_layer.weight.mul_(3)  # type: ignore[operator, union-attr]
     save_checkpoint(folder, model, tokenizer)
     return inkstone.load(folder, device="cpu")

@@ -28,6 +28,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "mixtral": {"num_experts": 4},
     "lstm": {"embedding_size": 24},
     "bert": {},
+    "modernbert": {},
     "t5": {},
     "marian": {},
 }
@@ -78,7 +79,7 @@ def test_transformers_opens_it_and_agrees(trained: Path) -> None:
         with pytest.raises(ValueError, match="lstm"):
             transformers.AutoConfig.from_pretrained(trained)
         return
-    auto = {"bert": transformers.AutoModelForMaskedLM}.get(
+    auto = dict.fromkeys(("bert", "modernbert"), transformers.AutoModelForMaskedLM).get(
         trained.name,
         transformers.AutoModelForSeq2SeqLM if trained.name in ("t5", "marian") else transformers.AutoModelForCausalLM,
     )
@@ -99,6 +100,7 @@ def test_the_card_says_what_the_model_is_for(trained: Path) -> None:
     expected = {
         "lstm": ("library_name: inkstone", "text-generation", "`transformers` has no class"),
         "bert": ("library_name: transformers", "fill-mask", "AutoModelForMaskedLM"),
+        "modernbert": ("library_name: transformers", "fill-mask", "AutoModelForMaskedLM"),
         "t5": ("library_name: transformers", "text2text-generation", "AutoModelForSeq2SeqLM"),
         "marian": ("library_name: transformers", "text2text-generation", "AutoModelForSeq2SeqLM"),
     }
@@ -112,7 +114,7 @@ def test_special_tokens_are_added_after_all_others(trained: Path, tokenizer: Tok
     saved = Tokenizer.load(trained)
     before = tokenizer.vocab_size
     assert saved.encode_plain("学而不思") == tokenizer.encode_plain("学而不思")
-    if trained.name == "bert":
+    if trained.name in ("bert", "modernbert"):
         assert saved.special.mask == "<|mask|>"
         assert saved.special_tokens["<|mask|>"] == before
     elif trained.name in ("t5", "marian"):
@@ -362,7 +364,7 @@ def test_lstm_and_packed_documents_train_like_documents_alone(
 def test_generating_with_an_encoder_is_one_clear_error(trained: Path) -> None:
     from inkstone.checkpoint import load_decoder
 
-    if trained.name in ("bert", "t5", "marian"):
+    if trained.name in ("bert", "modernbert", "t5", "marian"):
         with pytest.raises(InkstoneError, match=f"a {trained.name} model") as caught:
             load_decoder(trained)
         assert caught.value.remedy

@@ -193,7 +193,7 @@ def test_an_epoch_of_a_mixture_has_the_examples_that_it_draws(tmp_path: Path) ->
     assert summary["steps"] == (8 * 2 + 8 * 0.5) / 4
 
 
-@pytest.mark.parametrize("arch", ["bert", "t5", "marian", "lstm"])
+@pytest.mark.parametrize("arch", ["bert", "modernbert", "t5", "marian", "lstm"])
 def test_dropout_is_on_while_it_is_taught_only(arch: str, tokenizer: Tokenizer) -> None:
     config = settings(arch)
     model = build_model(config, equip(tokenizer, config))
@@ -206,6 +206,7 @@ def test_dropout_is_on_while_it_is_taught_only(arch: str, tokenizer: Tokenizer) 
         changed.train()
         assert not torch.allclose(changed(ids, **given), changed(ids, **given))
     names = {"bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"), "t5": ("dropout_rate",)}
+    names["modernbert"] = ("embedding_dropout", "attention_dropout", "mlp_dropout")
     assert all(getattr(changed.config, name) == 0.4 for name in names.get(arch, ("dropout",)))
 
 

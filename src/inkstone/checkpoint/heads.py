@@ -5,7 +5,7 @@ from torch import nn
 
 from inkstone.checkpoint.families import family_named
 from inkstone.core.errors import ConfigError
-from inkstone.nn.heads import HeadConfig, HeadedModel, HeadLayout
+from inkstone.nn.heads import TRANSFORM, HeadConfig, HeadedModel, HeadLayout
 from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.models.base import Model
 
@@ -14,7 +14,8 @@ def with_head(model: Model, head: HeadConfig, generator: torch.Generator | None 
     """The model's backbone, with a new head in place of its own.
 
     The backbone's weights are those of `model`, not copies, except where the head needs another pooler than the
-    model has; what is new is drawn as BERT's initial weights are. `save_checkpoint` writes the class that
+    model has, and so is a layer between backbone and head that both have; what is new is drawn as BERT's initial
+    weights are. `save_checkpoint` writes the class that
     `transformers` has for such a model.
 
     Args:
@@ -38,7 +39,12 @@ def with_head(model: Model, head: HeadConfig, generator: torch.Generator | None 
     if config != model.config:
         backbone = _rebuilt(backbone, layout.backbone(config), config.initializer_range, generator)
     headed = HeadedModel(config, head, layout, backbone)
-    init_normal(headed.head, config.initializer_range, generator)
+    init_normal(headed.output_layer, config.initializer_range, generator)
+    if headed.transform is not None:
+        init_normal(headed.transform, config.initializer_range, generator)
+        known = dict(model.named_children()).get(TRANSFORM)
+        if known is not None:
+            headed.transform.load_state_dict(known.state_dict())
     return headed.to(device=model.device, dtype=model.dtype).train(model.training)
 
 

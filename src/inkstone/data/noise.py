@@ -17,4 +17,4 @@ class NoiseConfig(Config):
     restore: Literal["spans", "text"] = "spans"
     """What t5 and marian write: the spans, or the whole text, which takes longer and teaches them to copy."""
     whole_words: bool = False
-    """Hide words and Chinese characters with all their tokens (bert)."""
+    """Hide words and Chinese characters with all their tokens (encoders)."""

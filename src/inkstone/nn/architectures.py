@@ -13,11 +13,12 @@ from inkstone.nn.models.llama import LlamaConfig, LlamaForCausalLM
 from inkstone.nn.models.lstm import LstmConfig, LstmForCausalLM
 from inkstone.nn.models.masked_lm import BertForMaskedLM
 from inkstone.nn.models.mixtral import MixtralConfig, MixtralForCausalLM
+from inkstone.nn.models.modernbert import ModernBertConfig, ModernBertForMaskedLM
 from inkstone.nn.models.t5 import T5, T5Config
 from inkstone.nn.models.transformer import Transformer, TransformerConfig
 from inkstone.nn.sizing import Sizes
 
-Arch = Literal["llama", "gpt2", "mixtral", "lstm", "bert", "t5", "marian"]
+Arch = Literal["llama", "gpt2", "mixtral", "lstm", "bert", "modernbert", "t5", "marian"]
 Learning = Literal["next_token", "masked_tokens", "corrupted_spans"]
 """How a model learns from plain text."""
 
@@ -121,6 +122,15 @@ ARCHITECTURES: dict[str, Architecture] = {
         sizing.transformer_of_depth,
         _TRANSFORMER | {"dropout": ("hidden_dropout_prob", "attention_probs_dropout_prob")},
         {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    ),
+    "modernbert": Architecture(
+        ModernBertConfig,
+        ModernBertForMaskedLM,
+        "masked_tokens",
+        sizing.gated_of_depth,
+        _TRANSFORMER | {"dropout": ("embedding_dropout", "attention_dropout", "mlp_dropout")},
+        # Texts are short enough for every layer to see all of them, and small models read best by the mean.
+        {"global_rope_theta": 10_000.0, "classifier_pooling": "mean"},
     ),
     "t5": Architecture(
         T5Config,

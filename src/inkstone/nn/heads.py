@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from inkstone.core.config import Config
 from inkstone.nn.layers.initialization import init_normal
 from inkstone.nn.models.base import Model, ModelConfig
+from inkstone.nn.pooling import first_token, last_token, mean_of_tokens
 
+TRANSFORM = "head"
+"""What the layer before the head is called in the families that have one."""
 HeadKind = Literal["sequence", "token", "span"]
 ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
@@ -74,10 +77,13 @@ class HeadLayout:
     """Name of the backbone in the model."""
     head: str
     """Name of the head in the model."""
-    reads: Literal["pooler", "first", "last", "every"]
-    """The pooled first token, the first or the last real token, or every token."""
+    reads: Literal["pooler", "first", "last", "every", "configured"]
+    """The pooled first token, the first or the last real token, every token, or what `classifier_pooling` says: `cls`,
+    the first real token, or `mean`, that of all."""
     bias: bool = True
     two_layers: bool = False
+    transform: Callable[[Any], nn.Module] | None = None
+    """Config → a layer, called `head`, between what is read and the head; (..., C) → (..., C)."""
     configure: Callable[[Any], Any] = _same
     """The backbone's config, with what this head needs."""
 
@@ -120,6 +126,8 @@ class HeadedModel(Model):
             new: nn.Module = TwoLayerHead(shape.hidden_size, head.num_outputs, dropout)
         else:
             new = nn.Linear(shape.hidden_size, head.num_outputs, bias=layout.bias)
+        if layout.transform is not None:
+            self.add_module(TRANSFORM, layout.transform(config))
         self.add_module(layout.head, new)
 
     @property
@@ -128,9 +136,14 @@ class HeadedModel(Model):
         return self.get_submodule(self.layout.prefix)
 
     @property
-    def head(self) -> nn.Module:
+    def output_layer(self) -> nn.Module:
         """The layer that gives the logits."""
         return self.get_submodule(self.layout.head)
+
+    @property
+    def transform(self) -> nn.Module | None:
+        """The layer before it, where the family has one."""
+        return None if self.layout.transform is None else self.get_submodule(TRANSFORM)
 
     @property
     def reads_token_types(self) -> bool:
@@ -180,35 +193,28 @@ class HeadedModel(Model):
             output_attentions=output_attentions,
             **encoder_only,
         )
-        logits: Tensor = self.head(self.dropout(self._read(hidden_states, attention_mask)))
+        states = self._read(hidden_states, attention_mask)
+        if self.transform is not None:
+            states = self.transform(states)
+        logits: Tensor = self.output_layer(self.dropout(states))
         return logits
 
     def _read(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """(B, T, C) → what the head reads: (B, C), or (B, T, C) itself."""
-        match self.layout.reads:
+        reads: str = self.layout.reads
+        if reads == "configured":
+            shape: Any = self.config
+            reads = {"cls": "first", "mean": "mean"}[shape.classifier_pooling]
+        match reads:
             case "every":
                 return hidden_states
+            case "mean":
+                return mean_of_tokens(hidden_states, attention_mask)
             case "first":
                 return first_token(hidden_states, attention_mask)
             case "last":
                 return last_token(hidden_states, attention_mask)
-            case "pooler":
+            case _:
                 pooler: Any = self.backbone
                 pooled: Tensor = pooler.pooled(first_token(hidden_states, attention_mask).unsqueeze(1))
                 return pooled
-
-
-def first_token(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """The state (B, C) of the first real token in (B, T, C), on whichever side the padding is."""
-    if attention_mask is None:
-        return hidden_states[:, 0]
-    return last_token(hidden_states.flip(1), attention_mask.flip(1))
-
-
-def last_token(hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """The state (B, C) of the last real token in (B, T, C), on whichever side the padding is."""
-    if attention_mask is None:
-        return hidden_states[:, -1]
-    columns = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-    last = (columns * attention_mask.bool()).argmax(-1)
-    return hidden_states[torch.arange(hidden_states.shape[0], device=hidden_states.device), last]

@@ -66,17 +66,19 @@ def transformer_of_depth(depth: int) -> Sizes:
     }
 
 
-def llama_of_depth(depth: int) -> Sizes:
+def gated_of_depth(depth: int) -> Sizes:
     """As other transformers, but with a feed-forward width of 8/3 of the hidden size, for its layer has three matrices.
 
     So Touvron et al. 2023 (arXiv:2302.13971), section 2.2.
     """
     sizes = transformer_of_depth(depth)
-    return sizes | {
-        "num_key_value_heads": sizes["num_attention_heads"],
-        "head_dim": _HEAD_DIM,
-        "intermediate_size": feed_forward_size(sizes["hidden_size"]),
-    }
+    return sizes | {"intermediate_size": feed_forward_size(sizes["hidden_size"])}
+
+
+def llama_of_depth(depth: int) -> Sizes:
+    """A gated transformer with as many key/value heads as attention heads."""
+    sizes = gated_of_depth(depth)
+    return sizes | {"num_key_value_heads": sizes["num_attention_heads"], "head_dim": _HEAD_DIM}
 
 
 def experts_of_depth(depth: int) -> Sizes:

@@ -20,7 +20,7 @@ class ShapeConfig(Config):
     """What to train, and sizes that `depth` would choose otherwise; names and meanings are Hugging Face's."""
 
     arch: Arch = "llama"
-    """Decoders learn the next token, bert hidden tokens, t5 and marian to write back spans that were cut out."""
+    """Decoders learn the next token, encoders hidden tokens, t5 and marian to write back spans that were cut out."""
     hidden_size: int | None = Field(default=None, gt=0)
     num_hidden_layers: int | None = Field(default=None, gt=0)
     """Of the encoder and of the decoder, where there are two."""
@@ -56,7 +56,7 @@ class NewModelConfig(Config):
     model: ShapeConfig = ShapeConfig()
     """The architecture, and sizes chosen by hand instead of by depth."""
     noise: NoiseConfig = NoiseConfig()
-    """What bert, t5 and marian have to restore."""
+    """What encoders, t5 and marian have to restore."""
     context_length: int = Field(default=256, gt=1)
     """Tokens the model sees at once."""
     seed: int = 0

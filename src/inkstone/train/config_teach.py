@@ -78,8 +78,8 @@ class TeachConfig(LoopConfig):
     quantize_base: Literal["int8", "int4"] | None = None
     """Keep the frozen matrices of the blocks in 8 or 4 bits a weight (with `lora`): less memory, and slower."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    """In the blocks, for families that have it (bert, t5, marian, lstm); by default as the model's config says. Against
-    learning few examples by heart."""
+    """In the blocks, for families that have it (bert, modernbert, t5, marian, lstm); by default as the model's config
+    says. Against learning few examples by heart."""
     neftune_alpha: float = Field(default=0.0, ge=0)
     """Noise on the embeddings while training (Jain et al. 2023, arXiv:2310.05914); 5 is usual."""
     replay_share: float | None = Field(default=None, ge=0, lt=1)

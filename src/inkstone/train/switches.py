@@ -12,7 +12,7 @@ from inkstone.data.examples.columns import DATASET
 from inkstone.data.examples.encoded import Encoded
 from inkstone.nn.adapter_config import LoRAConfig, is_linear, whole_modules
 from inkstone.nn.adapters import Adapter, add_adapter
-from inkstone.nn.heads import HeadedModel
+from inkstone.nn.heads import TRANSFORM, HeadedModel
 from inkstone.nn.layers.experts import SparseMLP
 from inkstone.nn.layers.quantized import Precision, QuantizedLinear
 from inkstone.nn.models.base import Model
@@ -82,7 +82,11 @@ def with_new_parts(model: Model, lora: LoRAConfig) -> LoRAConfig:
     """The adapter's settings with the head, which is not of the base model, trained whole."""
     if not isinstance(model, HeadedModel):
         return lora
-    new = [model.layout.head, *(["pooler"] if model.layout.reads == "pooler" else [])]
+    new = [model.layout.head]
+    if model.layout.reads == "pooler":
+        new.append("pooler")
+    if model.transform is not None:
+        new.append(TRANSFORM)
     wanted = lora.modules_to_save or ()
     return lora.model_copy(update={"modules_to_save": (*wanted, *(name for name in new if name not in wanted))})
 

@@ -146,7 +146,7 @@ def test_labels_are_sorted_and_the_models_own_are_kept() -> None:
     lesson.model = second = CLASSIFY.prepare(lesson, SINGLE[:2])
     assert isinstance(second, HeadedModel)
     assert second.head_config.labels == ("noun", "verb", "墨")
-    assert torch.equal(second.head.weight, first.head.weight)
+    assert torch.equal(second.output_layer.weight, first.output_layer.weight)
     lesson.model = third = CLASSIFY.prepare(lesson, [*SINGLE, LabeledText(text="x", label="other")])
     assert isinstance(third, HeadedModel)
     assert third.head_config.labels == ("noun", "other", "verb", "墨")
@@ -163,7 +163,7 @@ def test_a_model_goes_on_with_its_own_head_and_another_dropout() -> None:
     assert isinstance(again, HeadedModel)
     assert isinstance(lesson.model, HeadedModel)
     assert again.dropout.p == 0.3
-    assert torch.equal(again.head.weight, lesson.model.head.weight)
+    assert torch.equal(again.output_layer.weight, lesson.model.output_layer.weight)
     assert torch.equal(
         again.get_parameter("bert.pooler.dense.weight"), lesson.model.get_parameter("bert.pooler.dense.weight")
     )

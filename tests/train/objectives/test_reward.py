@@ -92,4 +92,4 @@ def test_a_reward_model_is_taught_further() -> None:
     assert isinstance(first, HeadedModel)
     assert isinstance(second, HeadedModel)
     assert first.head_config.labels == ("reward",)
-    assert torch.equal(second.head.weight, first.head.weight)
+    assert torch.equal(second.output_layer.weight, first.output_layer.weight)

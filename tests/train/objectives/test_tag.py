@@ -104,7 +104,7 @@ def test_the_models_own_tags_are_kept() -> None:
     assert isinstance(first, HeadedModel)
     assert isinstance(second, HeadedModel)
     assert second.head_config.labels == first.head_config.labels
-    assert torch.equal(second.head.weight, first.head.weight)
+    assert torch.equal(second.output_layer.weight, first.output_layer.weight)
 
 
 def test_examples_that_cannot_be_learned_from() -> None:

@@ -74,7 +74,7 @@ def reward_folder(folder: Path) -> Path:
     tokenizer = chat_tokenizer()
     head = HeadConfig(kind="sequence", labels=("reward",), problem_type="regression")
     model = with_head(tiny_policy(tokenizer), head, torch.Generator().manual_seed(0))
-    model.head.weight.data.normal_(generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr,operator]
+    model.output_layer.weight.data.normal_(generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr,operator]
     save_checkpoint(folder / "judge", model, tokenizer)
     return folder / "judge"
 

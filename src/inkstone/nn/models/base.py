@@ -22,6 +22,11 @@ class ModelConfig(Config):
     tie_word_embeddings: bool = True
     initializer_range: float = Field(default=0.02, gt=0)
 
+    @property
+    def first_position(self) -> int:
+        """Position of a text's first token."""
+        return 0
+
 
 class Cache(Protocol):
     """What a model remembers of the tokens it has read: keys and values, or a recurrent state."""

@@ -1,4 +1,4 @@
-"""BERT and RoBERTa with their masked-language heads (Devlin et al. 2019, arXiv:1810.04805, section 3.1).
+"""Encoders that find hidden tokens (Devlin et al. 2019, arXiv:1810.04805, section 3.1): all, BERT and RoBERTa.
 
 Parameter names are those of Hugging Face's `BertForMaskedLM` and `RobertaForMaskedLM`.
 """
@@ -18,28 +18,14 @@ from inkstone.nn.models.bert import BertConfig, BertModel
 class MaskedLM(Encoder):
     """An encoder that predicts the tokens that were masked; the output layer is the word embedding and a bias."""
 
-    config: BertConfig
-
     @property
     @abstractmethod
-    def backbone(self) -> BertModel:
+    def backbone(self) -> Encoder:
         """Everything below the masked-language head."""
 
     @abstractmethod
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Hidden states (..., C) → logits (..., V) in the weights' dtype."""
-
-    def init_weights(self, generator: torch.Generator | None = None) -> None:
-        """Draw initial weights: see `init_normal`, and for the first layer's attention `attend_to_neighbors`."""
-        init_normal(self, self.config.initializer_range, generator)
-        first = self.backbone.get_submodule("encoder.layer.0.attention.self")
-        attend_to_neighbors(
-            self.backbone.get_parameter("embeddings.position_embeddings.weight"),
-            first.get_parameter("query.weight"),
-            first.get_parameter("key.weight"),
-            self.config.num_attention_heads,
-            self.config.initializer_range,
-        )
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
@@ -78,6 +64,29 @@ class MaskedLM(Encoder):
         return self.logits(self.hidden_states(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids))
 
 
+class BertMaskedLM(MaskedLM):
+    """What BERT and RoBERTa have in common."""
+
+    config: BertConfig
+
+    @property
+    @abstractmethod
+    def backbone(self) -> BertModel:
+        """Everything below the masked-language head."""
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Draw initial weights: see `init_normal`, and for the first layer's attention `attend_to_neighbors`."""
+        init_normal(self, self.config.initializer_range, generator)
+        first = self.backbone.get_submodule("encoder.layer.0.attention.self")
+        attend_to_neighbors(
+            self.backbone.get_parameter("embeddings.position_embeddings.weight"),
+            first.get_parameter("query.weight"),
+            first.get_parameter("key.weight"),
+            self.config.num_attention_heads,
+            self.config.initializer_range,
+        )
+
+
 class BertPredictions(nn.Module):
     """BERT's masked-language head: dense, activation, LayerNorm, output layer."""
 
@@ -100,7 +109,7 @@ class BertPredictions(nn.Module):
         return output
 
 
-class BertForMaskedLM(MaskedLM):
+class BertForMaskedLM(BertMaskedLM):
     """BERT with its masked-language head."""
 
     def __init__(self, config: BertConfig) -> None:
@@ -145,7 +154,7 @@ class RobertaPredictions(nn.Module):
         return output
 
 
-class RobertaForMaskedLM(MaskedLM):
+class RobertaForMaskedLM(BertMaskedLM):
     """RoBERTa or XLM-RoBERTa with its masked-language head."""
 
     def __init__(self, config: BertConfig) -> None:

@@ -34,7 +34,7 @@ def give_head(lesson: Lesson, head: HeadConfig) -> HeadedModel:
         head = head.model_copy(update={"classifier_dropout": dropout})
     headed = with_head(model, head, torch.Generator().manual_seed(config.seed))
     if own is not None:
-        headed.head.load_state_dict(own.head.state_dict())
+        headed.output_layer.load_state_dict(own.output_layer.state_dict())
     return headed
 
 
@@ -66,7 +66,7 @@ class RowLayout:
             lesson.tokenizer.pad_id or 0,
             lesson.config.padding_side,
             isinstance(model, HeadedModel) and model.reads_token_types,
-            getattr(model.config, "first_position", 0),
+            model.config.first_position,
         )
 
     def batch(self, input_ids: Sequence[Ids], token_type_ids: Sequence[Ids] | None = None) -> Batch:
