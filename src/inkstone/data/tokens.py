@@ -60,7 +60,7 @@ def tokenize(texts: Iterable[str], tokenizer: Tokenizer, folder: StrPath, *, tot
 
 
 def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path, total: int | None) -> None:
-    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    dtype = token_dtype(tokenizer)
     end = num_bytes = 0
     with (
         open(folder / _TOKENS, "wb") as tokens_file,
@@ -80,6 +80,11 @@ def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path, total: int 
     if end == 0:
         raise InputError("there is no text to train on", remedy="collect more text, or relax the filters")
     write_json(folder / _META, {"dtype": dtype.name, "num_bytes": num_bytes})
+
+
+def token_dtype(tokenizer: Tokenizer) -> np.dtype[np.unsignedinteger]:
+    """The smallest that holds every id."""
+    return np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
 
 
 def framed(ids: list[int], tokenizer: Tokenizer) -> list[int]:

@@ -8,18 +8,23 @@ import pytest
 import torch
 
 from inkstone.core.manifest import read_manifest
+from inkstone.data.corpus import SPLITS, Corpus
+from inkstone.data.tokens import tokenize
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
 from inkstone.nn.layers.quantized import QuantizedLinear
+from inkstone.train.config import PretrainConfig
 from inkstone.train.cost.counts import count
 from inkstone.train.cost.forecast import Forecast
 from inkstone.train.cost.live import live
 from inkstone.train.cost.sketch import depth_of, sketch
 from inkstone.train.cost.trial import shallow
+from inkstone.train.cost.trial_pretrain import PretrainTrial
 from inkstone.train.cost.trials import parsed, trial_of
 from inkstone.train.optim import OptimizerConfig, build_optimizers
 from inkstone.train.switches import quantize_base
 from tests.tiny_models import tiny_model
+from tests.train.helpers import TINY
 from tests.train.kill import Runner
 from tests.train.taught import METHODS, job_of
 
@@ -106,3 +111,22 @@ def test_parameters_and_disk_are_those_of_the_run(method: str, tmp_path: Path, r
     assert planned["trained_parameters"] == summary["trained_parameters"]
     disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     assert planned["disk_bytes"] == pytest.approx(disk, rel=0.15)
+
+
+def test_a_corpus_is_counted_from_a_sample_of_it(corpus_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Where it holds out less text than an evaluation would read, evaluations are that much shorter."""
+    config = PretrainConfig(**TINY | {"context_length": 32, "eval_tokens": 10**9})
+    inputs = {"corpus": corpus_folder, "tokenizer": tokenizer_folder}
+    trial = PretrainTrial(config, inputs)
+    corpus, stored = Corpus(corpus_folder), {}
+    for split in SPLITS:
+        stored[split] = tokenize(corpus.texts(split), trial.tokenizer, tmp_path / split)
+    assert trial.amounts.validation_tokens == pytest.approx(stored["valid"].num_tokens, rel=0.2)
+    on_disk = sum(store.tokens.nbytes for store in stored.values())
+    assert trial.amounts.kept_bytes == pytest.approx(on_disk, rel=0.1)
+    assert trial.amounts.start_seconds > 0
+    few = PretrainTrial(config.model_copy(update={"eval_tokens": 64}), inputs).amounts
+    assert few.validation_tokens == 64
+    unknown = PretrainTrial(config, {"tokenizer": tokenizer_folder}).amounts
+    assert unknown.validation_tokens == 10**9 // 32 * 32
+    assert unknown.kept_bytes == unknown.start_seconds == 0

@@ -1,17 +1,25 @@
 """Pretraining in small: random tokens."""
 
+import functools
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from inkstone.data.corpus import SPLITS, Corpus
 from inkstone.data.packing import PackedSequence
+from inkstone.data.tokens import framed, token_dtype
 from inkstone.nn.models.base import Model
 from inkstone.train.config import PretrainConfig
 from inkstone.train.cost.new_model import known_tokenizer, model_outline
 from inkstone.train.cost.trial import Amounts, Run, Trial, one_step
 from inkstone.train.learning import build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
+
+_SAMPLED_TEXTS = 1000
+"""Encoded to see how many tokens a corpus has."""
 
 
 class RandomSequences:
@@ -41,15 +49,40 @@ class PretrainTrial(Trial):
 
     def __init__(self, config: PretrainConfig, inputs: Mapping[str, Path]) -> None:
         self.config = config
-        tokenizer, self.notes = known_tokenizer(inputs)
+        tokenizer, assumed = known_tokenizer(inputs)
         self.tokenizer = equip(tokenizer, config)
+        corpus = inputs.get("corpus")
+        self._corpus = Corpus(corpus) if corpus and (corpus / "card.json").is_file() and not assumed else None
         self.settings = pretrain_settings(config)
         size, length = self.settings.batch_size, config.context_length
         at_once = config.chosen_micro_batch_size(self.settings.device.type)
-        self.notes = {"batch": f"{size} × {length} tokens, {at_once} at a time", **self.notes}
+        self.notes = {"batch": f"{size} × {length} tokens, {at_once} at a time", **assumed}
         self.micro_batch_tokens, self.longest_tokens = at_once * length, length
+
+    @functools.cached_property
+    def amounts(self) -> Amounts:  # type: ignore[override]
+        """As in `Trial`; of a corpus that is there, with what it takes to encode it."""
+        config, length = self.config, self.config.context_length
         validation = max(1, config.eval_tokens // length) * length
-        self.amounts = Amounts(config.steps, size, length, validation)
+        if self._corpus is None:
+            return Amounts(config.steps, self.settings.batch_size, length, validation)
+        texts = list(itertools.islice(self._corpus.texts("train"), _SAMPLED_TEXTS))
+        began = time.perf_counter()
+        num_tokens = sum(len(framed(ids, self.tokenizer)) for ids in self.tokenizer.encode_plain_batch(texts))
+        seconds = time.perf_counter() - began
+        # The corpus in samples: of all splits, and of the one that is held out.
+        sampled_bytes = sum(len(text.encode()) for text in texts)
+        samples, held_out = (
+            sum(map(self._corpus.num_bytes, splits)) / sampled_bytes for splits in (SPLITS, ("valid",))
+        )
+        return Amounts(
+            config.steps,
+            self.settings.batch_size,
+            length,
+            min(validation, held_out * num_tokens),
+            kept_bytes=samples * num_tokens * token_dtype(self.tokenizer).itemsize,
+            start_seconds=samples * seconds,
+        )
 
     def settings_of(self, config: PretrainConfig) -> LoopSettings:
         """As in `Trial`."""
