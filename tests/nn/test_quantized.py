@@ -52,10 +52,18 @@ def test_a_matrix_of_levels_comes_back_unchanged(precision: Precision, columns: 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_rows_are_quantized_by_themselves(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.randn(40, 96, generator=torch.Generator().manual_seed(0))
+    at_once = QuantizedLinear(weight, None, precision)
+    monkeypatch.setattr(module, "_QUANTIZED_AT_ONCE", 700)  # 7 rows, 5 at last
+    assert torch.equal(QuantizedLinear(weight, None, precision).dequantize(), at_once.dequantize())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_outputs_and_gradients_are_those_of_the_dequantized_layer(
     precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BLOCK_WEIGHTS", 300)  # several blocks of rows
+    monkeypatch.setattr(module, "_DEQUANTIZED_AT_ONCE", 300)  # several blocks of rows
     torch.manual_seed(0)
     linear = nn.Linear(96, 40)
     layer = QuantizedLinear.of(cast(LinearLike, linear), precision)

@@ -1,5 +1,7 @@
 """An engine for a model: what computes it here, and how much it remembers."""
 
+from typing import cast
+
 import psutil
 import torch
 
@@ -15,8 +17,10 @@ from inkstone.engine.torch_runner import RecurrentRunner, TorchRunner, matrix_by
 from inkstone.nn.kernels import decoder_step
 from inkstone.nn.kernels.decoder_step import KeptFormat, WeightFormat
 from inkstone.nn.layers.cache import KVCache
+from inkstone.nn.layers.experts import SparseMLP
 from inkstone.nn.models.base import Decoder, EncoderDecoder
 from inkstone.nn.models.lstm import LstmForCausalLM
+from inkstone.nn.rebuild import model_like
 
 _MOST_OF_MEMORY = 0.25
 _TORCH_BLOCK_SIZE = 16
@@ -139,6 +143,9 @@ def _free_bytes(device: torch.device) -> int:
 @torch.inference_mode()
 def kv_values_per_token(model: Decoder | EncoderDecoder) -> int:
     """Keys and values that every token adds, over all layers: what a cache holds after one."""
+    if not any(isinstance(module, SparseMLP) for module in model.modules()):  # they look at values
+        with torch.device("meta"):
+            model = cast(Decoder | EncoderDecoder, model_like(model, model.config))
     token, cache = torch.zeros(1, 1, dtype=torch.long, device=model.device), model.new_cache(1)
     if isinstance(model, Decoder):
         model.hidden_states(token, cache=cache)

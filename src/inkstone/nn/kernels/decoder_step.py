@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkstone.core.device import cpu_features
+from inkstone.core.memory import give_back_unchanged
 from inkstone.nn.adapters import is_adapted
 from inkstone.nn.kernels.build import load_library, why_not
 from inkstone.nn.layers.lora import LinearLike, dense_weight
@@ -166,13 +167,15 @@ class NativeDecoder:
         )
         if not handle:
             raise MemoryError(f"no memory for the output layer and {num_blocks:,} KV blocks")
+        give_back_unchanged([model.output_weight])
         self._handle = c_void_p(handle)
         weakref.finalize(self, library.decoder_free, self._handle)
-        for index, layer in enumerate(parts.layers):
+        for index, (layer, block) in enumerate(zip(parts.layers, model.blocks, strict=True)):
             alive = _Alive(weights)
             source = alive.layer(layer, gated=bool(shape.is_gated))
             if not library.decoder_set_layer(self._handle, c_int64(index), byref(source)):
                 raise MemoryError(f"no memory for the weights of layer {index}")
+            give_back_unchanged(block.parameters())
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy the keys and values of one block to another."""

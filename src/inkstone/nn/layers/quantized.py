@@ -13,8 +13,8 @@ Precision = Literal["int8", "int4"]
 GROUP_SIZE = 64
 """Weights of a row that share a scale, with 4 bits."""
 _LARGEST = {"int8": 127, "int4": 7}
-_BLOCK_WEIGHTS = 1 << 22
-"""Weights that are dequantized at a time."""
+_QUANTIZED_AT_ONCE, _DEQUANTIZED_AT_ONCE = 1 << 20, 1 << 22
+"""Weights."""
 
 
 class QuantizedLinear(nn.Module):
@@ -42,9 +42,12 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.precision = precision
-        quantized, scales = _quantize(weight.detach().float(), precision)
-        self.register_buffer("quantized", quantized)
-        self.register_buffer("scales", scales)
+        for rows in _row_blocks(self.out_features, self.in_features, _QUANTIZED_AT_ONCE):
+            parts = dict(zip(("quantized", "scales"), _quantize(weight.detach()[rows].float(), precision), strict=True))
+            for name, part in parts.items():
+                if rows.start == 0:
+                    self.register_buffer(name, part.new_empty(self.out_features, part.shape[1]))
+                self.get_buffer(name)[rows] = part
         if bias is not None:
             bias.requires_grad_(False)
         self.register_parameter("bias", bias)
@@ -143,6 +146,6 @@ class _Product(torch.autograd.Function):
         return total, None, None
 
 
-def _row_blocks(num_rows: int, num_columns: int) -> list[slice]:
-    size = max(1, _BLOCK_WEIGHTS // num_columns)
+def _row_blocks(num_rows: int, num_columns: int, num_weights: int = _DEQUANTIZED_AT_ONCE) -> list[slice]:
+    size = max(1, num_weights // num_columns)
     return [slice(start, start + size) for start in range(0, num_rows, size)]
