@@ -162,6 +162,59 @@ def test_a_request_that_is_too_late_ends() -> None:
     assert engine.num_free_blocks == 20
 
 
+@pytest.mark.parametrize("steps", [0, 4])
+@pytest.mark.parametrize(
+    "params",
+    [
+        SamplingParams(max_new_tokens=40, temperature=1.0, seed=3, best_of=3, num_return_sequences=2, ignore_eos=True),
+        SamplingParams(max_new_tokens=40, temperature=1.0, seed=3, num_return_sequences=2, ignore_eos=True),
+        BeamParams(num_beams=3, max_new_tokens=40, num_return_sequences=2),
+    ],
+    ids=["best_of", "n", "beams"],
+)
+def test_what_was_found_before_the_deadline_is_told(
+    params: SamplingParams | BeamParams, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same tokens as those of a request that wants no more."""
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    engine = open_engine(tiny_model(), stop_ids=(319,))
+    number = engine.add_request(Request([5, 6, 7], params, deadline_s=30.0))
+    told: dict[int, Output] = {}
+    for step in range(steps + 1):
+        if step == steps:
+            now += 60
+        for output in engine.step():
+            told.setdefault(output.index, Output(number, output.index)).extend(output)
+    assert not engine.has_work
+    assert sorted(told) == [0, 1]
+    assert {output.finish_reason for output in told.values()} == {"deadline"}
+    assert all(len(output.token_ids) == steps for output in told.values())
+    if steps:
+        short = params.model_copy(update={"max_new_tokens": steps})
+        (expected,) = complete(open_engine(tiny_model(), stop_ids=(319,)), [Request([5, 6, 7], short)])
+        assert [told[index].token_ids for index in (0, 1)] == [output.token_ids for output in expected]
+
+
+def test_text_that_was_held_back_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    tokenizer, model = tiny_tokenizer(), tiny_model()
+    prompt, plain = tokenizer.encode("磨墨者先"), SamplingParams(max_new_tokens=40, temperature=1.0, seed=3)
+    ((unhurried,),) = complete(open_engine(model, decode=tokenizer.decode), [Request(prompt, plain)])
+    engine = open_engine(model, decode=tokenizer.decode)
+    stop = unhurried.text[:20] + "never"  # so that all the text so far may be the beginning of it
+    request = Request(prompt, plain.model_copy(update={"stop": (stop,)}), deadline_s=30.0)
+    engine.add_request(request)
+    outputs = [output for _ in range(6) for output in engine.step()]
+    assert not any(output.text for output in outputs)
+    now += 60
+    outputs += engine.step()
+    tokens = [token for output in outputs for token in output.token_ids]
+    assert outputs[-1].finish_reason == "deadline"
+    assert "".join(output.text for output in outputs) == tokenizer.decode(tokens).rstrip("\ufffd") != ""
+
+
 def test_stop_strings_and_characters_across_tokens_come_out_right() -> None:
     tokenizer, model = tiny_tokenizer(), tiny_model()
     prompt = tokenizer.encode("磨墨者先")

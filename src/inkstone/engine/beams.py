@@ -1,6 +1,7 @@
 """Beam search in the engine: the beams of a request are sequences that share blocks."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -45,6 +46,18 @@ class Beams:
         self._searches[group.request_id] = BeamSearch(prompt, params, self._stop_ids)
         self._logits[group.request_id] = {}
 
+    def break_off(self, group: Group) -> list[Output]:
+        """End a request where it is: the best completions so far."""
+        search = self._searches[group.request_id]
+        for sequence in group.sequences:
+            self._scheduler.remove(sequence)
+        group.sequences = []
+        found = [self._output(group, index, each) for index, each in enumerate(search.best())]
+        none = [
+            Output(group.request_id, index) for index in range(len(found), group.request.params.num_return_sequences)
+        ]
+        return [replace(output, finish_reason="deadline") for output in found + none]
+
     def forget(self, group: Group) -> None:
         """The request has ended."""
         del self._searches[group.request_id], self._logits[group.request_id]
@@ -63,11 +76,7 @@ class Beams:
         self._follow(group, search)
         if not search.is_done:
             return []
-        params = group.request.params
-        return [
-            self._output(group, index, hypothesis)
-            for index, hypothesis in enumerate(search.finished[: params.num_return_sequences])
-        ]
+        return [self._output(group, index, hypothesis) for index, hypothesis in enumerate(search.best())]
 
     def _follow(self, group: Group, search: BeamSearch) -> None:
         """Make the group's sequences those of the search's beams."""

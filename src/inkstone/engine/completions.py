@@ -84,6 +84,20 @@ class Completions:
                 outputs += self._extend(sequence, drawn)
         return outputs
 
+    def break_off(self, group: Group) -> list[Output]:
+        """End a request where it is: what was held back of its texts, or the best completions so far."""
+        if not group.has_begun:
+            self.forget(group.sequences.pop())
+            indices = range(self._params(group).num_return_sequences)
+            return [Output(group.request_id, index, finish_reason="deadline") for index in indices]
+        outputs = []
+        for sequence in list(group.sequences):
+            text = "" if sequence.text is None else sequence.text.finish()
+            outputs += self._ended(
+                sequence, Output(group.request_id, sequence.index, text=text, finish_reason="deadline")
+            )
+        return outputs
+
     def forget(self, sequence: Sequence) -> None:
         """The sequence goes no further."""
         self._scheduler.remove(sequence)
@@ -131,12 +145,7 @@ class Completions:
             self._speculator.observe(sequence, len(drafts), num_accepted)
         self._metrics.new_tokens += len(output.token_ids)
         self._note_time(group)
-        if output.finish_reason:
-            if self._params(group).best_of is not None:
-                output.score = sequence.log_probability / max(1, sequence.num_new + (output.stop_id is not None))
-            self.forget(sequence)
-            group.sequences.remove(sequence)
-        return self._released(group, output)
+        return self._ended(sequence, output) if output.finish_reason else self._released(group, output)
 
     def _take(self, sequence: Sequence, choice: Choice, output: Output) -> None:
         """Append one token, and see whether it is the last."""
@@ -167,6 +176,15 @@ class Completions:
             output.finish_reason = "context"
         if output.finish_reason and sequence.text is not None:
             output.text += sequence.text.finish()
+
+    def _ended(self, sequence: Sequence, output: Output) -> list[Output]:
+        """The last output of a sequence."""
+        group = sequence.group
+        if self._params(group).best_of is not None:
+            output.score = sequence.log_probability / max(1, sequence.num_new + (output.stop_id is not None))
+        self.forget(sequence)
+        group.sequences.remove(sequence)
+        return self._released(group, output)
 
     def _released(self, group: Group, output: Output) -> list[Output]:
         """What may be told now: everything, or the best completions once all have ended."""

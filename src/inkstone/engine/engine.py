@@ -155,9 +155,9 @@ class Engine:
         """End the requests whose deadline is over."""
         outputs = []
         for group in [group for group in self._groups.values() if group.is_late]:
-            indices = [sequence.index for sequence in group.sequences]
-            self.abort(group.request_id)
-            outputs += [Output(group.request_id, index, finish_reason="deadline") for index in indices]
+            source = self._beams if isinstance(group.request.params, BeamParams) else self._completions
+            outputs += source.break_off(group)
+            self._forget(group)
         return outputs
 
     def _forget(self, group: Group) -> None:

@@ -125,7 +125,7 @@ def search(
         beams = [beam for each in running for beam in each.beams]
         rows = torch.tensor([beam.row for beam in beams], device=logits.device)
         logits = steps.extend(rows, torch.tensor([beam.token_ids[-1] for beam in beams], device=logits.device))
-    return [each.finished[: params.num_return_sequences] for each in searches]
+    return [each.best() for each in searches]
 
 
 class Beam(NamedTuple):
@@ -179,6 +179,14 @@ class BeamSearch:
                 self.beams.append(beam)
         self.is_done = not self.beams or self._has_enough()
         return next_row
+
+    def best(self) -> list[Hypothesis]:
+        """The best `num_return_sequences` completions, best first; running beams count until it is done."""
+        found = list(self.finished)
+        if not self.is_done:
+            running = [beam for beam in self.beams if beam.token_ids]
+            found += [Hypothesis(each.token_ids, self._score(each.log_prob, len(each.token_ids))) for each in running]
+        return sorted(found, key=lambda each: -each.score)[: self._params.num_return_sequences]
 
     def _candidates(self, log_probs: Tensor, first_row: int) -> list[Beam]:
         """The best continuations, best first: so many that `num_beams` of them do not end here."""

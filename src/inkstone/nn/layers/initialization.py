@@ -62,7 +62,7 @@ def attend_to_neighbors(positions: Tensor, query: Tensor, key: Tensor, num_heads
     half = num_channels // 2
     positions.copy_(sinusoids(*positions.shape) * std * math.sqrt(2))
     head_dim = num_channels // num_heads
-    columns = torch.arange(head_dim // 2)
+    columns = torch.arange(head_dim // 2, device=query.device)
     frequencies = 10_000.0 ** (-columns / half)
     query.zero_()
     key.zero_()

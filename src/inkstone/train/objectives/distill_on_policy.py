@@ -13,6 +13,7 @@ from inkstone.train.loop import Examples
 from inkstone.train.method import Lesson
 from inkstone.train.objectives.answers import num_prompt_tokens
 from inkstone.train.objectives.distill_logits import Taught
+from inkstone.train.precision import autocast
 from inkstone.train.rl.rollouts import rollout
 
 
@@ -54,7 +55,8 @@ class WithOwnAnswers:
         assert isinstance(model, Decoder)
         params = SamplingParams(max_new_tokens=self._config.max_new_tokens)
         model.eval()
-        drawn = rollout(model, prompts, params, seeds, stop_ids=self._stop_ids)
+        with autocast(lesson.settings.device, lesson.settings.dtype):
+            drawn = rollout(model, prompts, params, seeds, stop_ids=self._stop_ids)
         model.train()
         return [
             answer.token_ids[: lesson.max_length - len(prompt)]

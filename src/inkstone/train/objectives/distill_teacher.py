@@ -73,7 +73,7 @@ def ask_once(
         said: what is asked, and how: all that changes the answers beside teacher and examples.
         answer: examples of a micro-batch → of each, tensors with one row for each target.
     """
-    settings, digest = lesson.settings, digest_weights(teacher)
+    settings, digest = lesson.settings, digest_texts(digest_weights(teacher), teacher.config.model_dump_json())
 
     def ask(part: Sequence[E]) -> dict[str, Tensor]:
         answers: dict[int, dict[str, Tensor]] = {}
