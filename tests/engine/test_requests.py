@@ -12,12 +12,13 @@ from inkstone.core.errors import ConfigError, InputError
 from inkstone.engine.config import EngineConfig
 from inkstone.engine.engine import Engine
 from inkstone.engine.offline import Stream, complete
-from inkstone.engine.open import kv_values_per_token, open_engine
+from inkstone.engine.open import kv_values_per_token, new_runner, open_engine
 from inkstone.engine.request import Output, Request
 from inkstone.engine.sequence import Group, Sequence
 from inkstone.engine.speculate import PromptLookup, Speculator
 from inkstone.engine.torch_runner import TorchRunner
 from inkstone.nn.beam import BeamParams, beam_search
+from inkstone.nn.kernels import decoder_step
 from inkstone.nn.models.base import Decoder, EncoderDecoder
 from inkstone.nn.sampling_params import SamplingParams
 from inkstone.nn.target_decoder import TargetDecoder
@@ -148,6 +149,15 @@ def test_higher_priority_goes_first_and_tenants_take_turns() -> None:
     while engine.has_work:
         ended += [names[output.request_id] for output in engine.step() if output.finish_reason]
     assert ended == ["urgent", "busy 0", "rare", "busy 1", "busy 2", "busy 3"]
+
+
+@pytest.mark.skipif(decoder_step.unavailable() is not None, reason=str(decoder_step.unavailable()))
+def test_weights_are_kept_as_they_were_saved() -> None:
+    """Those of a checkpoint in bfloat16 are float32 in memory where PyTorch multiplies that faster."""
+    model = tiny_model()
+    own = new_runner(model).weight_bytes
+    assert new_runner(model.bfloat16().float()).weight_bytes == own / 2
+    assert new_runner(model, EngineConfig(quant="float32")).weight_bytes == own
 
 
 def test_a_request_that_is_too_late_ends() -> None:

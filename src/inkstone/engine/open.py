@@ -71,7 +71,8 @@ def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS
     reason = no_native_step(model)
     if weights is not None and reason is None:
         assert isinstance(model, Decoder)
-        kept: KeptFormat = "float32" if weights == "float32" else "float16"
+        exact = weights == "float32" or (config.quant == "auto" and model.dtype == torch.float32)
+        kept: KeptFormat = "float32" if exact else "float16"
         if config.kv_cache == "int8":
             kept = "int8"
         num_blocks = _num_blocks(model, config, decoder_step.BLOCK_SIZE, _KEPT_BYTES[kept])
@@ -105,8 +106,9 @@ def _weight_format(model: Decoder | EncoderDecoder, config: EngineConfig) -> Wei
     """None where the model's own dtype has no native form."""
     if config.quant != "auto":
         return config.quant
-    formats: dict[torch.dtype, WeightFormat] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
-    return formats.get(model.dtype)
+    if model.dtype == torch.float32:
+        return "bfloat16" if isinstance(model, Decoder) and decoder_step.is_bfloat16(model) else "float32"
+    return "bfloat16" if model.dtype == torch.bfloat16 else None
 
 
 def _refuse_formats(model: Decoder | EncoderDecoder, config: EngineConfig) -> None:

@@ -188,6 +188,22 @@ def test_a_copied_block_is_the_same() -> None:
     assert torch.equal(read(decoder, ids[19:], 19, [5, 6])[0], expected[19])
 
 
+@pytest.mark.parametrize("family", SUPPORTED)
+@torch.inference_mode()
+def test_weights_that_came_from_bfloat16_lose_nothing_in_it(family: str) -> None:
+    model = copy.deepcopy(decoder_of(family))
+    assert not decoder_step.is_bfloat16(model)
+    model.bfloat16().float()
+    assert decoder_step.is_bfloat16(model)
+    ids = torch.randint(4, VOCAB, (20,), generator=torch.Generator().manual_seed(1))
+    formats: tuple[WeightFormat, ...] = ("float32", "bfloat16")
+    logits = [read(NativeDecoder(model, each, 2, 1, kept="float32"), ids, 0, [1, 2]) for each in formats]
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(logits[1], model(ids.unsqueeze(0))[0].float(), atol=1e-3, rtol=1e-4)
+    next(parameter for parameter in model.parameters() if parameter.dim() > 1)[-1, -1] = 1.001
+    assert not decoder_step.is_bfloat16(model)
+
+
 def test_a_logit_that_is_no_number_is_told() -> None:
     model = copy.deepcopy(decoder_of("llama"))
     model.get_parameter("model.norm.weight").data[0] = torch.nan

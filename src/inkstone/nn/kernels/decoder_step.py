@@ -33,6 +33,7 @@ _ACTIVATIONS = {"silu": 0, "swish": 0, "gelu_new": 1, "gelu_fast": 1, "gelu_pyto
 _NEEDED = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
 _HALF_PANEL = 32
 _MOST_HEAD_DIM = 256
+_COMPARED_ROWS = 512
 
 
 class _Shape(Structure):
@@ -124,6 +125,15 @@ def unsupported(model: Decoder) -> str | None:
     else:
         return f"{model.config.model_type} models"
     return f"attention heads of {head_dim}" if head_dim > _MOST_HEAD_DIM else None
+
+
+def is_bfloat16(model: Decoder) -> bool:
+    """Whether every matrix of a float32 model came from bfloat16, and loses nothing if it is kept so."""
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        return False
+    matrices = [parameter.detach() for parameter in model.parameters() if parameter.dim() > 1]
+    rows = (part for matrix in matrices for part in torch.split(matrix, _COMPARED_ROWS))
+    return all(torch.equal(part, part.bfloat16().float()) for part in rows)
 
 
 class NativeDecoder:
