@@ -1,4 +1,4 @@
-"""Memory that can be had again: what was read from a file and has not been changed since."""
+"""Memory that can be had again: what was freed, or was read from a file and has not been changed since."""
 
 import ctypes
 import mmap
@@ -36,6 +36,13 @@ def give_back_unchanged(tensors: Iterable[Tensor]) -> int:
     except OSError:
         pass
     return total
+
+
+def give_back_freed() -> None:
+    """Return what was freed to the system; glibc keeps it otherwise, for what comes next."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
 
 
 def _give_back(first: int, entries: bytes) -> int:

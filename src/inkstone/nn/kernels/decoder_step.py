@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inkstone.core.device import cpu_features
-from inkstone.core.memory import give_back_unchanged
+from inkstone.core.memory import give_back_freed, give_back_unchanged
 from inkstone.nn.adapters import is_adapted
 from inkstone.nn.kernels.build import load_library, why_not
 from inkstone.nn.layers.lora import LinearLike, dense_weight
@@ -186,6 +186,8 @@ class NativeDecoder:
             if not library.decoder_set_layer(self._handle, c_int64(index), byref(source)):
                 raise MemoryError(f"no memory for the weights of layer {index}")
             give_back_unchanged(block.parameters())
+        del alive, source
+        give_back_freed()
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy the keys and values of one block to another."""
