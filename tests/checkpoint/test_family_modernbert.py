@@ -12,9 +12,12 @@ from torch import Tensor
 from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.checkpoint.heads import with_head
 from inkstone.core.errors import CheckpointError
+from inkstone.nn.adapter_config import LoRAConfig
+from inkstone.nn.adapters import add_adapter
 from inkstone.nn.heads import HeadConfig
 from inkstone.nn.models.base import Encoder
 from inkstone.nn.models.modernbert import ModernBertConfig, ModernBertForMaskedLM, ModernBertModel
+from inkstone.train.switches import with_new_parts
 from tests.nn import contract
 from tests.tiny_models import randomized, tiny_tokenizer
 
@@ -131,18 +134,24 @@ def test_masked_language_logits_both_ways(tmp_path: Path, variant: str, dtype: t
     save_checkpoint(tmp_path / "ours", model, tiny_tokenizer())
     again, report = type(oracle).from_pretrained(tmp_path / "ours", dtype="auto", output_loading_info=True)
     assert not any(report.values()), report
+    assert all(
+        value is None or value < 320 for key, value in again.config.to_dict().items() if key.endswith("token_id")
+    )
     torch.testing.assert_close(again(ids, mask).logits[real], expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 @torch.inference_mode()
 def test_what_a_head_reads_of_a_text(tmp_path: Path, pooling: str) -> None:
-    oracle = theirs("ForSequenceClassification", classifier_pooling=pooling, num_labels=3)
+    oracle = theirs("ForSequenceClassification", classifier_pooling=pooling, num_labels=3, local_attention=6)
     oracle.save_pretrained(tmp_path)
     ids, mask = batch(left=False)
     model = load_model(tmp_path, device="cpu")
-    assert_close(model(ids, mask), oracle(ids, mask).logits)
+    expected = oracle(ids, mask).logits
+    assert_close(model(ids, mask), expected)
     assert_close(model(ids[:1]), oracle(ids[:1]).logits)
+    left = torch.stack([row.roll(12 - size) for row, size in zip(ids, contract.LENGTHS, strict=True)])
+    assert_close(model(left, contract.padding_mask(left=True)), expected)
 
 
 @torch.inference_mode()
@@ -156,6 +165,20 @@ def test_a_new_head_goes_on_from_the_masked_language_head(tmp_path: Path) -> Non
     assert not any(report.values()), report
     ids, mask = batch(left=False)
     assert_close(headed(ids, mask), oracle(ids, attention_mask=mask).logits)
+    tagger = with_head(headed, HeadConfig(kind="token", labels=("O", "B-X", "I-X")))
+    assert tagger.get_submodule("head") is headed.get_submodule("head") is model.head
+    bare = with_head(model.model, HeadConfig(kind="token", labels=("O", "B-X", "I-X")))
+    assert bare.get_submodule("head") is not model.head
+
+
+def test_an_adapter_trains_the_head_and_the_layer_before_it_whole() -> None:
+    headed = with_head(tiny(), HeadConfig(kind="sequence", labels=("ham", "spam")))
+    add_adapter(headed, with_new_parts(headed, LoRAConfig(r=2)))
+    trained = {name for name, parameter in headed.named_parameters() if parameter.requires_grad}
+    whole = {name for name in trained if "lora" not in name}
+    assert {name.split(".")[0] for name in whole} == {"head", "classifier"}
+    adapted = trained - whole
+    assert {part for name in adapted for part in name.split(".")} & {"Wqkv", "Wi", "Wo"} == {"Wqkv", "Wi", "Wo"}
 
 
 @torch.inference_mode()
@@ -181,6 +204,21 @@ def test_config_json_of_version_4(tmp_path: Path) -> None:
     }
 
 
+@torch.inference_mode()
+def test_a_local_base_of_null_is_the_global_one(tmp_path: Path) -> None:
+    """In files of version 4; where the key is missing it is 10,000."""
+    bases = {kind: {"rope_type": "default", "rope_theta": 50.0} for kind in (FULL, SLIDING)}
+    oracle = theirs("Model", local_attention=6, rope_parameters=bases)
+    oracle.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["rope_parameters"]
+    config |= {"global_rope_theta": 50.0, "local_rope_theta": None, "rope_scaling": {"rope_type": "default"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ids, mask = batch(left=False)
+    ours = load_model(tmp_path, device="cpu").hidden_states(ids, attention_mask=mask)  # type: ignore[operator]
+    assert_close(ours[mask.bool()], oracle(ids, mask).last_hidden_state[mask.bool()])
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -188,6 +226,9 @@ def test_config_json_of_version_4(tmp_path: Path) -> None:
         ("rope_scaling", {"rope_type": "linear", "factor": 2.0}),
         ("rope_parameters", {FULL: {"rope_type": "yarn", "factor": 2.0}}),
         ("rope_parameters", [1]),
+        ("rope_parameters", {"rope_type": "linear", "factor": 4.0, "rope_theta": 5.0}),
+        ("rope_parameters", {FULL: 5.0}),
+        ("num_hidden_layers", "4.5"),
         ("tie_word_embeddings", False),
         ("layer_types", [FULL]),
         ("global_attn_every_n_layers", 0),

@@ -13,10 +13,9 @@ from inkstone.nn.models.base import Model
 def with_head(model: Model, head: HeadConfig, generator: torch.Generator | None = None) -> HeadedModel:
     """The model's backbone, with a new head in place of its own.
 
-    The backbone's weights are those of `model`, not copies, except where the head needs another pooler than the
-    model has, and so is a layer between backbone and head that both have; what is new is drawn as BERT's initial
-    weights are. `save_checkpoint` writes the class that
-    `transformers` has for such a model.
+    The backbone is that of `model`, not a copy, except where the head needs another pooler than the model has. So is
+    the layer between backbone and head, where both have one. What is new is drawn as BERT's initial weights are.
+    `save_checkpoint` writes the class that `transformers` has for such a model.
 
     Args:
         model: of any family that has such a head; its own head (of a language model, of another task) is left out.
@@ -41,10 +40,11 @@ def with_head(model: Model, head: HeadConfig, generator: torch.Generator | None 
     headed = HeadedModel(config, head, layout, backbone)
     init_normal(headed.output_layer, config.initializer_range, generator)
     if headed.transform is not None:
-        init_normal(headed.transform, config.initializer_range, generator)
         known = dict(model.named_children()).get(TRANSFORM)
-        if known is not None:
-            headed.transform.load_state_dict(known.state_dict())
+        if known is None:
+            init_normal(headed.transform, config.initializer_range, generator)
+        else:
+            headed.set_submodule(TRANSFORM, known)
     return headed.to(device=model.device, dtype=model.dtype).train(model.training)
 
 

@@ -133,6 +133,11 @@ def sha256_file(path: StrPath) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def user_cache(name: str) -> Path:
+    """Where what can be made again is kept between runs: a folder of the user's cache, which may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inkstone" / name
+
+
 def write_json(path: StrPath, obj: object) -> None:
     """Write `obj` atomically as UTF-8 JSON, indented by two."""
     text = json.dumps(obj, indent=2, ensure_ascii=False)

@@ -28,7 +28,7 @@ def give_back_unchanged(tensors: Iterable[Tensor]) -> int:
     try:
         with open("/proc/self/pagemap", "rb") as pagemap:
             for tensor in tensors:
-                if tensor.device.type == "cpu" and tensor.is_contiguous():
+                if tensor.device.type == "cpu" and tensor.is_contiguous() and not _is_shared(tensor):
                     first = -(-tensor.data_ptr() // mmap.PAGESIZE)
                     last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE
                     pagemap.seek(first * _ENTRY_BYTES)
@@ -36,6 +36,10 @@ def give_back_unchanged(tensors: Iterable[Tensor]) -> int:
     except OSError:
         pass
     return total
+
+
+def _is_shared(tensor: Tensor) -> bool:
+    return bool(tensor.is_shared())  # type: ignore[no-untyped-call]
 
 
 def give_back_freed() -> None:

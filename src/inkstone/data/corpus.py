@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from inkstone.core.errors import InputError
 from inkstone.core.files import StrPath, atomic_folder, read_json
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+T = TypeVar("T")
 Split = Literal["train", "valid"]
 SPLITS: tuple[Split, ...] = ("train", "valid")
 COLUMNS = ("id", "text", "source", "lang", "meta")
@@ -22,6 +23,7 @@ ROW_GROUP_CHARS = 4_000_000
 ROW_GROUP_DOCUMENTS = 10_000
 SHARD_BYTES = 256_000_000
 BATCH_ROWS = 64
+_SAMPLED_GROUPS = 8
 
 
 def schema() -> "pa.Schema":
@@ -179,6 +181,22 @@ class Corpus:
         for batch in read_batches(self.path / split, ["text"]):
             yield from batch.column(0).to_pylist()
 
+    def sample(self, split: Split, num_bytes: int) -> list[str]:
+        """Texts from all over a split, about so many UTF-8 bytes; at least one where there is any."""
+        groups = []
+        for path in shard_paths(self.path / split):
+            with open_shard(path) as file:
+                groups += [(path, number) for number in range(file.num_row_groups)]
+        chosen = _evenly(groups, _SAMPLED_GROUPS)
+        share = num_bytes * len(groups) / max(1, len(chosen) * self.num_bytes(split))
+        texts: list[str] = []
+        for path, number in chosen:
+            with open_shard(path) as file, shard_damage(path):
+                column = file.read_row_group(number, columns=["text"]).column("text")
+            rows = _evenly(range(len(column)), max(1, round(len(column) * share)))
+            texts += column.take(rows).to_pylist()
+        return texts
+
     def num_documents(self, split: Split) -> int:
         """How many documents the split holds."""
         return int(self.card["splits"][split]["documents"])
@@ -186,6 +204,12 @@ class Corpus:
     def num_bytes(self, split: Split) -> int:
         """UTF-8 bytes of the split's texts."""
         return int(self.card["splits"][split]["bytes"])
+
+
+def _evenly(items: Sequence[T], count: int) -> list[T]:
+    """So many of the items, or all if there are no more, at equal distances."""
+    count = min(count, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
 
 
 def read_documents(folder: Path) -> Iterator[Document]:

@@ -13,6 +13,8 @@ from inkstone.tokenizer import Tokenizer
 
 _TOKENS, _ENDS, _META = "tokens.bin", "ends.bin", "tokens.json"
 _BATCH_DOCUMENTS = 1024
+END_BYTES = 8
+"""On disk, of where a document ends."""
 
 
 class TokenStore:

@@ -53,10 +53,10 @@ class Beams:
             self._scheduler.remove(sequence)
         group.sequences = []
         found = [self._output(group, index, each) for index, each in enumerate(search.best())]
-        none = [
-            Output(group.request_id, index) for index in range(len(found), group.request.params.num_return_sequences)
-        ]
-        return [replace(output, finish_reason="deadline") for output in found + none]
+        missing = range(len(found), group.request.params.num_return_sequences)
+        none = [Output(group.request_id, index, finish_reason="deadline") for index in missing]
+        late = [output if output.stop_id is not None else replace(output, finish_reason="deadline") for output in found]
+        return late + none
 
     def forget(self, group: Group) -> None:
         """The request has ended."""

@@ -5,6 +5,7 @@ from itertools import accumulate
 
 import torch
 
+from inkstone.engine.calibrate import threads_by_rows
 from inkstone.engine.sampler import Predictions
 from inkstone.engine.scheduler import Chunk
 from inkstone.engine.torch_runner import matrix_bytes, vocab_size_of, window_of
@@ -21,6 +22,7 @@ class NativeRunner:
         num_blocks: of the cache.
         num_threads: that compute.
         kept: how keys and values are kept.
+        calibrated: take fewer threads for steps that are measured to be as fast with fewer.
     """
 
     reuses = True
@@ -28,12 +30,20 @@ class NativeRunner:
     block_size = BLOCK_SIZE
 
     def __init__(
-        self, model: Decoder, weights: WeightFormat, num_blocks: int, num_threads: int, *, kept: KeptFormat
+        self,
+        model: Decoder,
+        weights: WeightFormat,
+        num_blocks: int,
+        num_threads: int,
+        *,
+        kept: KeptFormat,
+        calibrated: bool = False,
     ) -> None:
         self.num_blocks, self.context, self.window = num_blocks, model.context, window_of(model)
         self.vocab_size, self.input_vocab_size = vocab_size_of(model), model.config.vocab_size
         self.weight_bytes = matrix_bytes(model, BITS[weights])
         self._decoder = NativeDecoder(model, weights, num_blocks, num_threads, kept=kept)
+        self._threads = threads_by_rows(self._decoder) if calibrated else {1: num_threads}
 
     def compute(self, chunks: AbstractSequence[Chunk], copies: AbstractSequence[tuple[int, int]]) -> Predictions:
         """As in `Runner`."""
@@ -48,7 +58,9 @@ class NativeRunner:
             row for chunk, end in zip(chunks, first_row[1:], strict=True) for row in range(end - chunk.num_logits, end)
         ]
         arguments = (token_ids, first_row, past, first_block, tables, rows)
-        logits, likeliest = self._decoder.step(*(torch.tensor(each, dtype=torch.int64) for each in arguments))
+        tensors = (torch.tensor(each, dtype=torch.int64) for each in arguments)
+        num_threads = self._threads[max(rows for rows in self._threads if rows <= len(token_ids))]
+        logits, likeliest = self._decoder.step(*tensors, num_threads=num_threads)
         return Predictions(logits, likeliest.tolist())
 
     def forget(self, request_id: int) -> None:

@@ -79,7 +79,8 @@ def new_runner(model: Decoder | EncoderDecoder, config: EngineConfig = _DEFAULTS
         # Threads meet a few times in every layer, which costs more than it saves where there is little to do.
         busy = max(1, matrix_bytes(model) // _LEAST_BYTES_OF_A_THREAD)
         threads = config.threads or min(torch.get_num_threads(), busy)
-        return NativeRunner(model, weights, num_blocks, threads, kept=kept)
+        calibrated = config.threads is None and threads > 1
+        return NativeRunner(model, weights, num_blocks, threads, kept=kept, calibrated=calibrated)
     return torch_runner(model, config)
 
 

@@ -51,7 +51,8 @@ class Request:
     tenant: str = ""
     """Whose request it is: tenants of one priority get turns, and share no remembered beginnings."""
     deadline_s: float | None = None
-    """Seconds from its arrival after which it is broken off."""
+    """Seconds from its arrival after which it is broken off: completions end with what they have by then, a search
+    with the best that it has found, and what had not begun is empty."""
     constraint: Constraint | None = None
     """What the completions must look like."""
 

@@ -34,8 +34,8 @@ class HeadConfig(Config):
     problem_type: ProblemType | None = None
     """Of `sequence`; by default a regression with one label, one true label of several otherwise."""
     classifier_dropout: float | None = Field(default=None, ge=0, lt=1)
-    """On what the head reads, in training; by default the encoder's `hidden_dropout_prob`, none for decoders and for
-    `span`."""
+    """On what the head reads, in training; by default the `hidden_dropout_prob` of an encoder that has one, but none
+    for `span`."""
 
     @model_validator(mode="after")
     def _check_labels(self) -> "HeadConfig":
@@ -201,20 +201,17 @@ class HeadedModel(Model):
 
     def _read(self, hidden_states: Tensor, attention_mask: Tensor | None) -> Tensor:
         """(B, T, C) → what the head reads: (B, C), or (B, T, C) itself."""
-        reads: str = self.layout.reads
-        if reads == "configured":
-            shape: Any = self.config
-            reads = {"cls": "first", "mean": "mean"}[shape.classifier_pooling]
-        match reads:
+        shape: Any = self.config
+        match self.layout.reads:
             case "every":
                 return hidden_states
-            case "mean":
+            case "configured" if shape.classifier_pooling == "mean":
                 return mean_of_tokens(hidden_states, attention_mask)
-            case "first":
+            case "first" | "configured":
                 return first_token(hidden_states, attention_mask)
             case "last":
                 return last_token(hidden_states, attention_mask)
-            case _:
+            case "pooler":
                 pooler: Any = self.backbone
                 pooled: Tensor = pooler.pooled(first_token(hidden_states, attention_mask).unsqueeze(1))
                 return pooled

@@ -1,13 +1,16 @@
 """Native steps against the models they stand for, and against themselves in other company."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inkstone.checkpoint import load_model, save_checkpoint
 from inkstone.nn.kernels import decoder_step
 from inkstone.nn.kernels.decoder_step import BLOCK_SIZE, KeptFormat, NativeDecoder, WeightFormat
 from inkstone.nn.layers.cache import KVCache
@@ -16,7 +19,7 @@ from inkstone.nn.layers.quantized import QuantizedLinear
 from inkstone.nn.models.base import Decoder
 from inkstone.nn.models.llama import LlamaConfig
 from tests.engine.models import FAMILIES, VOCAB, tiny
-from tests.tiny_models import randomized
+from tests.tiny_models import randomized, tiny_tokenizer
 
 SUPPORTED = sorted(
     family
@@ -202,6 +205,31 @@ def test_weights_that_came_from_bfloat16_lose_nothing_in_it(family: str) -> None
     torch.testing.assert_close(logits[1], model(ids.unsqueeze(0))[0].float(), atol=1e-3, rtol=1e-4)
     next(parameter for parameter in model.parameters() if parameter.dim() > 1)[-1, -1] = 1.001
     assert not decoder_step.is_bfloat16(model)
+
+
+def test_weights_that_are_mapped_are_given_back_and_stay_what_they_are(tmp_path: Path) -> None:
+    model = LlamaConfig(
+        vocab_size=4000,
+        hidden_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        head_dim=64,
+        intermediate_size=1400,
+        max_position_embeddings=64,
+    ).build()
+    model.init_weights(torch.Generator().manual_seed(0))
+    save_checkpoint(tmp_path, model, tiny_tokenizer())
+    mapped = load_model(tmp_path, device="cpu", dtype="float32")
+    assert isinstance(mapped, Decoder)
+    ids = torch.arange(20) + 5
+    with torch.inference_mode():
+        expected = mapped(ids.unsqueeze(0))[0]
+        resident = psutil.Process().memory_info().rss
+        decoder = NativeDecoder(mapped, "int4", 2, 1, kept="float32")
+        assert psutil.Process().memory_info().rss < resident  # 62 MB were mapped, 8 are packed
+        read(decoder, ids, 0, [1, 2])
+        torch.testing.assert_close(mapped(ids.unsqueeze(0))[0], expected, rtol=0, atol=0)
 
 
 def test_a_logit_that_is_no_number_is_told() -> None:

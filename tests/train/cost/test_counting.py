@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from inkstone.core.files import write_json
 from inkstone.core.manifest import read_manifest
-from inkstone.data.corpus import SPLITS, Corpus
+from inkstone.core.records import Document
+from inkstone.data.corpus import SPLITS, Corpus, CorpusWriter, Split
 from inkstone.data.tokens import tokenize
 from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
@@ -113,17 +115,26 @@ def test_parameters_and_disk_are_those_of_the_run(method: str, tmp_path: Path, r
     assert planned["disk_bytes"] == pytest.approx(disk, rel=0.15)
 
 
-def test_a_corpus_is_counted_from_a_sample_of_it(corpus_folder: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
-    """Where it holds out less text than an evaluation would read, evaluations are that much shorter."""
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_corpus_is_counted_from_a_sample_of_it(order: int, tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Whatever comes first in it; and where it holds out little, evaluations are as much shorter."""
+    texts = [*["The ink is ground on the stone. " * 20] * 6000, *["墨"] * 9000][::order]
+    counts = {split: {"documents": 0, "bytes": 0} for split in SPLITS}
+    with CorpusWriter(tmp_path / "corpus") as writer:
+        for number, text in enumerate(texts):
+            split: Split = "train" if number % 50 else "valid"
+            writer.write(Document(text, str(number), "made up"), split)
+            counts[split]["documents"] += 1
+            counts[split]["bytes"] += len(text.encode())
+    write_json(tmp_path / "corpus" / "card.json", {"splits": counts})
     config = PretrainConfig(**TINY | {"context_length": 32, "eval_tokens": 10**9})
-    inputs = {"corpus": corpus_folder, "tokenizer": tokenizer_folder}
+    inputs = {"corpus": tmp_path / "corpus", "tokenizer": tokenizer_folder}
     trial = PretrainTrial(config, inputs)
-    corpus, stored = Corpus(corpus_folder), {}
-    for split in SPLITS:
-        stored[split] = tokenize(corpus.texts(split), trial.tokenizer, tmp_path / split)
-    assert trial.amounts.validation_tokens == pytest.approx(stored["valid"].num_tokens, rel=0.2)
-    on_disk = sum(store.tokens.nbytes for store in stored.values())
-    assert trial.amounts.kept_bytes == pytest.approx(on_disk, rel=0.1)
+    corpus = Corpus(tmp_path / "corpus")
+    stored = {each: tokenize(corpus.texts(each), trial.tokenizer, tmp_path / "tokens" / each) for each in SPLITS}
+    assert trial.amounts.validation_tokens == pytest.approx(stored["valid"].num_tokens, rel=0.03)
+    on_disk = sum(file.stat().st_size for file in (tmp_path / "tokens").rglob("*.bin"))
+    assert trial.amounts.kept_bytes == pytest.approx(on_disk, rel=0.03)
     assert trial.amounts.start_seconds > 0
     few = PretrainTrial(config.model_copy(update={"eval_tokens": 64}), inputs).amounts
     assert few.validation_tokens == 64

@@ -35,54 +35,65 @@ _DEFAULTS: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 """Of `transformers`, for keys that config.json leaves out."""
-_THETAS = {FULL: ("global_rope_theta", 160_000.0), SLIDING: ("local_rope_theta", 10_000.0)}
-"""Kind of layer → the key of its rotary base in `transformers` 4, and its default."""
+_GLOBAL_THETA, _LOCAL_THETA = "global_rope_theta", "local_rope_theta"
+_THETAS = {FULL: _GLOBAL_THETA, SLIDING: _LOCAL_THETA}
+"""Kind of layer → the key of its rotary base in `transformers` 4."""
 
 
 def _from_hf(hf: HFConfig) -> ModernBertConfig:
     _require_supported(hf)
     keys = {key: value_or(hf, key, default) for key, default in _DEFAULTS.items()}
-    types = list(value_or(hf, "layer_types", _every(hf, keys["num_hidden_layers"])))
-    keys["layer_types"] = None if types == _pattern(1, keys["num_hidden_layers"]) else types
-    keys |= {key: _theta(hf, kind, key, default) for kind, (key, default) in _THETAS.items()}
-    return parse_config(ModernBertConfig, keys, where="config.json")
+    types = hf.get("layer_types")
+    if types is None and isinstance(keys["num_hidden_layers"], int):
+        types = _pattern(_step(hf), keys["num_hidden_layers"])
+    whole = isinstance(types, list) and all(each == FULL for each in types) and len(types) == keys["num_hidden_layers"]
+    keys["layer_types"] = None if whole else types
+    return parse_config(ModernBertConfig, keys | _thetas(hf), where="config.json")
 
 
-def _every(hf: HFConfig, num_layers: Any) -> list[str] | None:
-    """The layers' types where config.json only says which see everything: by default the first of every three."""
+def _step(hf: HFConfig) -> int:
+    """Every how many layers one sees everything, where config.json does not list them."""
     step = value_or(hf, "global_attn_every_n_layers", 3)
-    if not isinstance(step, int) or not isinstance(num_layers, int) or step < 1:
+    if not isinstance(step, int) or step < 1:
         raise ConfigError(
             f"global_attn_every_n_layers {step!r}: expected a number of layers", remedy="copy config.json again"
         )
-    return _pattern(step, num_layers)
+    return step
 
 
 def _pattern(step: int, num_layers: int) -> list[str]:
     return [SLIDING if index % step else FULL for index in range(num_layers)]
 
 
-def _theta(hf: HFConfig, kind: str, key: str, default: float) -> Any:
-    """The rotary base of a kind of layer: `transformers` 5 writes `rope_parameters` by kind, 4 the older key."""
+def _thetas(hf: HFConfig) -> dict[str, Any]:
+    """The rotary bases: `transformers` 5 writes them by kind of layer, 4 under keys of their own."""
+    everywhere = value_or(hf, _GLOBAL_THETA, 160_000.0)
+    thetas = {_GLOBAL_THETA: everywhere, _LOCAL_THETA: value_or(hf, _LOCAL_THETA, 10_000.0)}
+    if _LOCAL_THETA in hf and hf[_LOCAL_THETA] is None:  # not the default
+        thetas[_LOCAL_THETA] = everywhere
     by_kind = value_or(hf, "rope_parameters", {})
-    parameters = value_or(by_kind, kind, {}) if isinstance(by_kind, Mapping) else None
-    if not isinstance(parameters, Mapping):
-        raise ConfigError(f"rope_parameters: expected an object for {kind}", remedy="copy config.json again")
-    rope_type = value_or(parameters, "rope_type", "default")
-    if rope_type != "default":
+    if not isinstance(by_kind, Mapping) or set(by_kind) - set(_THETAS):
         raise ConfigError(
-            f"rope_parameters: rope_type {rope_type!r} is not supported", remedy="use a model with rope_type 'default'"
+            f"rope_parameters: expected settings of {FULL} and {SLIDING}", remedy="copy config.json again"
         )
-    return value_or(parameters, "rope_theta", value_or(hf, key, default))
+    for kind, parameters in by_kind.items():
+        if not isinstance(parameters, Mapping):
+            raise ConfigError(f"rope_parameters: expected an object for {kind}", remedy="copy config.json again")
+        _require_no_scaling("rope_parameters", parameters)
+        thetas[_THETAS[kind]] = value_or(parameters, "rope_theta", thetas[_THETAS[kind]])
+    return thetas
 
 
 def _to_hf(config: ModernBertConfig) -> dict[str, Any]:
-    thetas = {kind: getattr(config, key) for kind, (key, _) in _THETAS.items()}
+    thetas = {kind: getattr(config, key) for kind, key in _THETAS.items()}
     return {
-        **config.model_dump(include={*_DEFAULTS, *(key for key, _ in _THETAS.values()), "tie_word_embeddings"}),
+        **config.model_dump(include={*_DEFAULTS, *_THETAS.values(), "tie_word_embeddings"}),
         "layer_types": list(config.types),
         "rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()},
         **_step_of(config.types),
+        # Read by nobody; what `transformers` puts where they are missing is no token of a smaller vocabulary.
+        "cls_token_id": None,
+        "sep_token_id": None,
     }
 
 
@@ -98,13 +109,22 @@ def _require_supported(hf: HFConfig) -> None:
     facts = {
         "hidden_activation": (value_or(hf, "hidden_activation", "gelu"), ACTIVATIONS),
         "classifier_activation": (value_or(hf, "classifier_activation", "gelu"), ACTIVATIONS),
-        "rope_scaling": (hf.get("rope_scaling"), (None,)),
         "tie_word_embeddings": (value_or(hf, "tie_word_embeddings", True), (True,)),
         "quantization_config": (hf.get("quantization_config"), (None,)),
     }
     for key, (value, supported) in facts.items():
         if value not in supported:
-            raise ConfigError(f"{key} {value!r} is not supported", remedy=f"use a model with {next(iter(supported))!r}")
+            raise ConfigError(f"{key} {value!r} is not supported", remedy=f"use a model with {key} {supported[0]!r}")
+    scaling = value_or(hf, "rope_scaling", {})
+    _require_no_scaling("rope_scaling", scaling if isinstance(scaling, Mapping) else {"rope_type": scaling})
+
+
+def _require_no_scaling(key: str, parameters: Mapping[str, Any]) -> None:
+    rope_type = value_or(parameters, "rope_type", value_or(parameters, "type", "default"))
+    if rope_type != "default":
+        raise ConfigError(
+            f"{key}: rope_type {rope_type!r} is not supported", remedy="use a model with rope_type 'default'"
+        )
 
 
 _layout = partial(HeadLayout, backbone=ModernBertModel, prefix="model", head="classifier", transform=ModernBertHead)

@@ -10,6 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from inkstone.core.files import user_cache
+
 _FLAGS = (
     "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
@@ -36,7 +38,7 @@ def _outcome(name: str) -> ctypes.CDLL | str:
     if compiler is None:
         return "no C++ compiler was found (install g++ or clang)"
     source = Path(__file__).with_name(f"{name}.cpp")
-    library = _cache_folder() / f"{name}-{_digest(source, compiler)}.so"
+    library = user_cache("kernels") / f"{name}-{_digest(source, compiler)}.so"
     try:
         if not library.is_file():
             _build(compiler, source, library)
@@ -55,10 +57,6 @@ def _build(compiler: str, source: Path, library: Path) -> None:
         command = [compiler, *_FLAGS, str(source), "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_LONGEST_BUILD_SECONDS)
         made.replace(library)
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inkstone" / "kernels"
 
 
 def _digest(source: Path, compiler: str) -> str:

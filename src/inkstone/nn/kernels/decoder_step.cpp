@@ -50,7 +50,7 @@ struct LayerSource {
 // The tokens of a step. Sequence s has the rows [first_row[s], first_row[s + 1]), which follow past[s] tokens, and the
 // blocks tables[first_block[s]] … tables[first_block[s + 1] - 1].
 struct StepInput {
-    int64_t num_rows, num_sequences, num_logits;
+    int64_t num_threads, num_rows, num_sequences, num_logits;
     const int64_t *token_ids, *first_row, *past, *first_block, *tables, *logit_rows;
     float* logits;       // (num_logits, V)
     int64_t* likeliest;  // (num_logits,)
@@ -175,7 +175,7 @@ class Decoder {
         inner_ = inner_memory_.get(num_rows_ * shape_.intermediate_size);
         added_ = added_memory_.get(shape_.normalizes_after ? num_rows_ * shape_.hidden_size : 1);
         find_sequences();
-        team_.run([this](int thread) { work(thread); });
+        team_.run(static_cast<int>(input.num_threads), [this](int thread) { work(thread); });
     }
 
    private:

@@ -74,7 +74,7 @@ class _Layer(Structure):
 
 class _StepInput(Structure):
     _fields_ = (
-        *((name, c_int64) for name in ("num_rows", "num_sequences", "num_logits")),
+        *((name, c_int64) for name in ("num_threads", "num_rows", "num_sequences", "num_logits")),
         *(
             (name, c_void_p)
             for name in (
@@ -144,7 +144,7 @@ class NativeDecoder:
         weights: how matrices are kept. int8 has a scale for every output, int4 for every 64 inputs of an output, both
             as `QuantizedLinear`; what they are multiplied with is rounded to 8 bits for every 64 inputs of a token.
         num_blocks: KV blocks, besides the null block.
-        num_threads: that compute.
+        num_threads: that compute, at most.
         kept: how keys and values are kept; int8 has a scale for every token of a head.
 
     Raises:
@@ -158,7 +158,8 @@ class NativeDecoder:
         assert library is not None
         library.decoder_new.restype, library.decoder_set_layer.restype = c_void_p, c_bool
         self._library = library
-        self.vocab_size, self.weights = model.output_weight.shape[0], weights
+        self.vocab_size, self.context = model.output_weight.shape[0], model.context
+        self.num_blocks, self.num_threads = num_blocks, num_threads
         parts = _describe_gpt2(model) if isinstance(model, GPT2LMHeadModel) else _describe_llama(model)
         shape = parts.shape
         shape.vocab_size, shape.context = self.vocab_size, model.context
@@ -169,6 +170,9 @@ class NativeDecoder:
         shape.embedding = self._embedding.data_ptr()
         shape.positions = None if self._positions is None else self._positions.data_ptr()
         shape.embedding_is_bfloat16 = self._embedding.dtype == torch.bfloat16
+        numbers = {field[0]: getattr(shape, field[0]) for field in shape._fields_ if field[1] is c_int64}
+        self.kind = f"{library._name} {weights} {numbers}"
+        """All that the time of a step depends on: machine code, processor, formats and sizes."""
         alive = _Alive(weights)
         shape.cos, shape.sin = (alive.floats(each) for each in parts.rope)
         norm, norm_bias = (alive.floats(each) for each in parts.norm)
@@ -177,9 +181,9 @@ class NativeDecoder:
         )
         if not handle:
             raise MemoryError(f"no memory for the output layer and {num_blocks:,} KV blocks")
-        give_back_unchanged([model.output_weight])
         self._handle = c_void_p(handle)
         weakref.finalize(self, library.decoder_free, self._handle)
+        give_back_unchanged([model.output_weight])
         for index, (layer, block) in enumerate(zip(parts.layers, model.blocks, strict=True)):
             alive = _Alive(weights)
             source = alive.layer(layer, gated=bool(shape.is_gated))
@@ -201,8 +205,10 @@ class NativeDecoder:
         first_block: Tensor,
         tables: Tensor,
         logit_rows: Tensor,
+        *,
+        num_threads: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Read tokens of several sequences; all arguments are int64.
+        """Read tokens of several sequences; all tensors are int64.
 
         Args:
             token_ids: (N,), those of each sequence together.
@@ -211,6 +217,7 @@ class NativeDecoder:
             first_block: (S + 1,), where the blocks of each begin in `tables`.
             tables: block numbers.
             logit_rows: (M,), tokens after which logits are wanted.
+            num_threads: that compute, by default all of the decoder's; changes nothing but the time.
 
         Returns:
             float32 logits (M, V), and the likeliest token of each, -1 where a logit is NaN.
@@ -218,7 +225,8 @@ class NativeDecoder:
         logits = torch.empty(len(logit_rows), self.vocab_size)
         likeliest = torch.empty(len(logit_rows), dtype=torch.int64)
         pointers = (token_ids, first_row, past, first_block, tables, logit_rows, logits, likeliest)
-        values = (len(token_ids), len(past), len(logit_rows), *(each.data_ptr() for each in pointers))
+        threads = self.num_threads if num_threads is None else num_threads
+        values = (threads, len(token_ids), len(past), len(logit_rows), *(each.data_ptr() for each in pointers))
         self._library.decoder_step(self._handle, byref(_StepInput(*values)))
         return logits, likeliest
 

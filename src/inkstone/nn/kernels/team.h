@@ -4,6 +4,7 @@
 #include <immintrin.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -14,30 +15,33 @@
 
 class Team {
    public:
-    explicit Team(int num_threads) : num_threads_(num_threads) {
-        for (int thread = 1; thread < num_threads_; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
+    explicit Team(int most) : most_(most), size_(most) {
+        for (int thread = 1; thread < most; ++thread) workers_.emplace_back([this, thread] { serve(thread); });
     }
 
     ~Team() {
         {
             std::lock_guard<std::mutex> lock(mutex_);
             ended_.store(true);
-            call_.fetch_add(1);
+            call_.fetch_add(ONE_CALL);
         }
         wake_.notify_all();
         for (auto& worker : workers_) worker.join();
     }
 
-    int size() const { return num_threads_; }
+    // How many work on what is running.
+    int size() const { return size_; }
 
-    // Call work(thread) in every thread of the team, the caller's too, and return when all have.
-    void run(const std::function<void(int)>& work) {
-        if (num_threads_ == 1) return work(0);
+    // Call work(thread) in `size` threads of the team, the caller's too, and return when all have.
+    void run(int size, const std::function<void(int)>& work) {
+        size_ = std::max(1, std::min(size, most_));
+        if (size_ == 1) return work(0);
         work_ = &work;
-        running_.store(num_threads_ - 1, std::memory_order_relaxed);
+        running_.store(size_ - 1, std::memory_order_relaxed);
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            call_.fetch_add(1, std::memory_order_release);
+            const uint64_t number = call_.load(std::memory_order_relaxed) / ONE_CALL + 1;
+            call_.store(number * ONE_CALL + size_, std::memory_order_release);
         }
         wake_.notify_all();
         work(0);
@@ -46,12 +50,12 @@ class Team {
 
     // Wait until every thread of the team is here.
     void meet() {
-        if (num_threads_ == 1) {
+        if (size_ == 1) {
             next_.store(0, std::memory_order_relaxed);
             return;
         }
         const uint64_t round = round_.load(std::memory_order_acquire);
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == num_threads_ - 1) {
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
             arrived_.store(0, std::memory_order_relaxed);
             next_.store(0, std::memory_order_relaxed);
             round_.store(round + 1, std::memory_order_release);
@@ -64,6 +68,9 @@ class Team {
     int64_t take(int64_t count) { return next_.fetch_add(count, std::memory_order_relaxed); }
 
    private:
+    // The number of a call in the high bits of a word, how many threads it needs in the low ones: a thread that comes
+    // late must not take the size of one call for that of another.
+    static constexpr uint64_t ONE_CALL = 1 << 16;
     static constexpr int kSpinsBeforeYield = 1'000;
     static constexpr int kYieldsBeforeSleep = 2'000;
 
@@ -94,12 +101,14 @@ class Team {
             }
             seen = call_.load(std::memory_order_acquire);
             if (ended_.load()) return;
+            if (thread >= static_cast<int>(seen % ONE_CALL)) continue;
             (*work_)(thread);
             running_.fetch_sub(1, std::memory_order_release);
         }
     }
 
-    const int num_threads_;
+    const int most_;
+    int size_;
     std::vector<std::thread> workers_;
     std::mutex mutex_;
     std::condition_variable wake_;

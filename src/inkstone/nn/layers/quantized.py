@@ -42,12 +42,10 @@ class QuantizedLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.precision = precision
+        for name, first in zip(("quantized", "scales"), _quantize(weight.detach()[:1].float(), precision), strict=True):
+            self.register_buffer(name, first.new_empty(self.out_features, first.shape[1]))
         for rows in _row_blocks(self.out_features, self.in_features, _QUANTIZED_AT_ONCE):
-            parts = dict(zip(("quantized", "scales"), _quantize(weight.detach()[rows].float(), precision), strict=True))
-            for name, part in parts.items():
-                if rows.start == 0:
-                    self.register_buffer(name, part.new_empty(self.out_features, part.shape[1]))
-                self.get_buffer(name)[rows] = part
+            self.quantized[rows], self.scales[rows] = _quantize(weight.detach()[rows].float(), precision)
         if bias is not None:
             bias.requires_grad_(False)
         self.register_parameter("bias", bias)

@@ -1,7 +1,6 @@
 """Pretraining in small: random tokens."""
 
 import functools
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from inkstone.data.corpus import SPLITS, Corpus
 from inkstone.data.packing import PackedSequence
-from inkstone.data.tokens import framed, token_dtype
+from inkstone.data.tokens import END_BYTES, framed, token_dtype
 from inkstone.nn.models.base import Model
 from inkstone.train.config import PretrainConfig
 from inkstone.train.cost.new_model import known_tokenizer, model_outline
@@ -18,8 +17,8 @@ from inkstone.train.cost.trial import Amounts, Run, Trial, one_step
 from inkstone.train.learning import build_model, equip, learning_of
 from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
 
-_SAMPLED_TEXTS = 1000
-"""Encoded to see how many tokens a corpus has."""
+_SAMPLED_BYTES = 1_000_000
+"""Of the text that is encoded to see how many tokens a corpus has."""
 
 
 class RandomSequences:
@@ -64,9 +63,9 @@ class PretrainTrial(Trial):
         """As in `Trial`; of a corpus that is there, with what it takes to encode it."""
         config, length = self.config, self.config.context_length
         validation = max(1, config.eval_tokens // length) * length
-        if self._corpus is None:
+        if self._corpus is None or not self._corpus.num_bytes("train"):
             return Amounts(config.steps, self.settings.batch_size, length, validation)
-        texts = list(itertools.islice(self._corpus.texts("train"), _SAMPLED_TEXTS))
+        texts = self._corpus.sample("train", _SAMPLED_BYTES)
         began = time.perf_counter()
         num_tokens = sum(len(framed(ids, self.tokenizer)) for ids in self.tokenizer.encode_plain_batch(texts))
         seconds = time.perf_counter() - began
@@ -80,7 +79,8 @@ class PretrainTrial(Trial):
             self.settings.batch_size,
             length,
             min(validation, held_out * num_tokens),
-            kept_bytes=samples * num_tokens * token_dtype(self.tokenizer).itemsize,
+            kept_bytes=samples * num_tokens * token_dtype(self.tokenizer).itemsize
+            + END_BYTES * sum(map(self._corpus.num_documents, SPLITS)),
             start_seconds=samples * seconds,
         )
 
