@@ -8,7 +8,7 @@ import pytest
 
 from inkstone.core.apart import ApartError
 from inkstone.train.cost.fit import settings_that_fit
-from inkstone.train.cost.forecast import Forecast
+from inkstone.train.cost.forecast import END_SECONDS, Forecast
 from inkstone.train.cost.rehearsal import Drawn, Measured, Timed, rehearse
 from inkstone.train.cost.trial_teach import TeachTrial
 from tests.train.cost.test_counting import forecast_of
@@ -27,7 +27,7 @@ def test_time_of_steps_and_evaluations_by_hand(tmp_path: Path) -> None:
     assert amounts.steps == 8
     assert amounts.step_tokens == pytest.approx(4 * amounts.example_tokens)
     timed = forecast.with_measured(measured(update_seconds=10.0, start_seconds=100.0))
-    assert timed.seconds == pytest.approx(reading + 8 * 10.0 + 100.0 + amounts.start_seconds, rel=1e-6)
+    assert timed.seconds == pytest.approx(reading + 8 * 10.0 + 100.0 + amounts.start_seconds + END_SECONDS, rel=1e-6)
 
 
 def test_what_is_computed_once_takes_its_time_once(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ _FORWARD_SHARE = 1 / 3
 """Of a micro-batch's time, where it is not measured."""
 _WRITE_SPEED = 5e8
 """Bytes a second, where it is not measured."""
+END_SECONDS = 1.2
+"""Of the curves that are drawn at the end, most of it for loading what draws."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Forecast:
             + amounts.steps * (self.step_seconds + self._drawing(amounts.drawn) / amounts.steps_per_draw)
             + evaluations * self._evaluation_seconds
             + written / speed
+            + END_SECONDS
         )
 
     @property
