@@ -37,6 +37,22 @@ def test_means_and_standard_deviations_by_hand(tmp_path: Path) -> None:
     assert "| TF-IDF | 0.5000 |" in page
 
 
+def test_what_all_were_compared_with_is_joined_too(tmp_path: Path) -> None:
+    folders = [folder(tmp_path / str(value), value) for value in (0.8, 0.9)]
+    for path, before in zip(folders, (0.6, 0.5), strict=True):
+        report = json.loads((path / "benchmark.json").read_text())
+        difference = report["metrics"]["accuracy"]["value"] - before
+        compare = {"metrics": {"accuracy": {"value": before}}, "differences": {"accuracy": {"value": difference}}}
+        (path / "benchmark.json").write_text(json.dumps(report | {"compare": {"model": "before", **compare}}))
+    joined = join_seeds(folders)
+    assert joined["compare"]["metrics"]["accuracy"]["mean"] == pytest.approx(0.55)
+    assert joined["compare"]["differences"]["accuracy"]["values"] == pytest.approx([0.2, 0.4])
+    page = seeds_markdown(joined)
+    assert "| before | 0.5500 ± 0.0707 |" in page
+    assert "| difference | 0.3000 ± 0.1414 |" in page
+    assert join_seeds([*folders, folder(tmp_path / "alone", 0.7)])["compare"] is None
+
+
 def test_one_seed_and_what_does_not_exist(tmp_path: Path) -> None:
     joined = join_seeds([folder(tmp_path / "one", 0.8)])
     assert joined["metrics"]["accuracy"]["sd"] is None

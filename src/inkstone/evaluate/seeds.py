@@ -21,8 +21,9 @@ def join_seeds(folders: Sequence[Path]) -> Json:
         folders: of the stage `benchmark`, one for each seed.
 
     Returns:
-        `facts` that they share, `seeds` (how many there are), `main_metric`, and `metrics` of the model and `metrics`
-        of each of the `baselines` that all have: `mean`, `sd` (n − 1 in the denominator; None of one) and `values`.
+        `facts` that they share, `seeds` (how many there are), `main_metric`, and `metrics` of the model, of each of the
+        `baselines` that all have, and in `compare` of the models that they were compared with, and the `differences`,
+        if all were: `mean`, `sd` (n − 1 in the denominator; None of one) and `values`.
 
     Raises:
         InputError: a folder has no report, or they did not measure the same.
@@ -39,12 +40,18 @@ def join_seeds(folders: Sequence[Path]) -> Json:
                     where=folder,
                     remedy="join benchmarks of the same examples only",
                 )
+    compared = [report["compare"] for report in reports if report.get("compare")]
+    compare = None
+    if len(compared) == len(reports):
+        parts = {part: _joined([each[part] for each in compared]) for part in ("metrics", "differences")}
+        compare = {"model": compared[0]["model"], **parts}
     shared = [name for name in first["baselines"] if all(name in report["baselines"] for report in reports)]
     return {
         "facts": {name: first["facts"][name] for name in _SAME},
         "seeds": len(reports),
         "main_metric": first["main_metric"],
         "metrics": _joined([report["metrics"] for report in reports]),
+        "compare": compare,
         "baselines": {
             name: {
                 "title": first["baselines"][name]["title"],
@@ -56,9 +63,11 @@ def join_seeds(folders: Sequence[Path]) -> Json:
 
 
 def seeds_markdown(joined: Mapping[str, Any], model: str = "model") -> str:
-    """A table for people: a row for the model, called `model`, and one for each baseline."""
+    """A table for people: a row for the model, called `model`, for what it was compared with, and for each baseline."""
     names = list(joined["metrics"])
     systems = [(f"**{model}**", joined["metrics"])]
+    if compare := joined["compare"]:
+        systems += [(compare["model"], compare["metrics"]), ("difference", compare["differences"])]
     systems += [(baseline["title"], baseline["metrics"]) for baseline in joined["baselines"].values()]
     rows = [[title, *(spread(metrics.get(name)) for name in names)] for title, metrics in systems]
     note = "mean ± standard deviation" if joined["seeds"] > 1 else "one run"
