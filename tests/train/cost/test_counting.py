@@ -16,6 +16,7 @@ from inkstone.nn.adapter_config import LoRAConfig
 from inkstone.nn.adapters import add_adapter
 from inkstone.nn.layers.quantized import QuantizedLinear
 from inkstone.train.config import PretrainConfig
+from inkstone.train.cost.amounts_teach import num_read
 from inkstone.train.cost.counts import count
 from inkstone.train.cost.forecast import Forecast
 from inkstone.train.cost.live import live
@@ -23,6 +24,7 @@ from inkstone.train.cost.sketch import depth_of, sketch
 from inkstone.train.cost.trial import shallow
 from inkstone.train.cost.trial_pretrain import PretrainTrial
 from inkstone.train.cost.trials import parsed, trial_of
+from inkstone.train.objectives import num_tokens
 from inkstone.train.optim import OptimizerConfig, build_optimizers
 from inkstone.train.switches import quantize_base
 from tests.tiny_models import tiny_model
@@ -141,3 +143,18 @@ def test_a_corpus_is_counted_from_a_sample_of_it(order: int, tokenizer_folder: P
     unknown = PretrainTrial(config, {"tokenizer": tokenizer_folder}).amounts
     assert unknown.validation_tokens == 10**9 // 32 * 32
     assert unknown.kept_bytes == unknown.start_seconds == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_tokens_are_those_that_are_read(method: str, tmp_path: Path) -> None:
+    trial = forecast_of(method, tmp_path).trial
+    run = trial.run(trial.load(), trial.config, tmp_path / "run")
+    batch = run.loop.objective.collate(run.hungriest)
+    assert sum(map(num_read, run.hungriest)) == num_tokens(batch)
+
+
+def test_a_text_without_its_spans_is_as_long_as_what_is_read(tokenizer_folder: Path) -> None:
+    """64 tokens: 15 % are cut out, 10 in 3 spans; a sentinel stands for each, and an end token comes after all."""
+    model = {"arch": "t5", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = PretrainConfig(**TINY | {"model": model, "context_length": 64})
+    assert PretrainTrial(config, {"tokenizer": tokenizer_folder}).amounts.example_tokens == 64 - 10 + 3 + 1

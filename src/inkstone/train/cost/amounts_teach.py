@@ -1,11 +1,12 @@
 """How much a run of teaching reads, draws and keeps."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inkstone.checkpoint.hub import locate
 from inkstone.checkpoint.load import read_outline
+from inkstone.data.examples.encoded import SourceTarget
 from inkstone.train.cost.counts import FLOAT_BYTES
 from inkstone.train.cost.trial import Amounts
 
@@ -21,7 +22,7 @@ _SAID_BYTES = 8
 def amounts_of(trial: "TeachTrial", replayed_share: float) -> Amounts:
     """The amounts of a whole run, from a sample of its examples."""
     config, settings = trial.config, trial.settings
-    mean = float(np.mean([each.length for each in trial.usual]))
+    mean = float(np.mean([num_read(each) for each in trial.usual]))
     num_valid = len(trial.data.splits.get("valid", ())) * trial.per_row
     num_encoded = trial.num_examples + num_valid
     start_seconds = trial.encode_seconds * sum(map(len, trial.data.splits.values()))
@@ -57,6 +58,14 @@ def amounts_of(trial: "TeachTrial", replayed_share: float) -> Amounts:
         steps_per_draw=rl.updates_per_rollout,
         replayed_share=replayed_share,
     )
+
+
+def num_read(encoded: Any) -> int:
+    """Tokens that a model reads of an encoding, those of both texts where it reads one and writes the other."""
+    encoded = getattr(encoded, "encoded", encoded)  # with what a teacher says of it
+    if isinstance(encoded, SourceTarget):
+        return len(encoded.source_ids) + len(encoded.target_ids)
+    return int(encoded.length)
 
 
 def _said_bytes(trial: "TeachTrial") -> float:

@@ -4,6 +4,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,12 @@ from inkstone.train.config import PretrainConfig
 from inkstone.train.cost.new_model import known_tokenizer, model_outline
 from inkstone.train.cost.trial import Amounts, Run, Trial, one_step
 from inkstone.train.learning import build_model, equip, learning_of
-from inkstone.train.loop import Loop, LoopSettings, pretrain_settings
+from inkstone.train.loop import Examples, Loop, LoopSettings, pretrain_settings
+from inkstone.train.objectives import num_tokens
+from inkstone.train.objectives.base import Objective
 
+_COUNTED = 8
+"""Random examples, for their length with all that is added and taken away."""
 _SAMPLED_BYTES = 1_000_000
 """Of the text that is encoded to see how many tokens a corpus has."""
 
@@ -62,12 +67,15 @@ class PretrainTrial(Trial):
     def amounts(self) -> Amounts:  # type: ignore[override]
         """As in `Trial`; of a corpus that is there, with what it takes to encode it."""
         config, length = self.config, self.config.context_length
-        validation = max(1, config.eval_tokens // length) * length
+        objective, examples = self._learning()
+        few = examples.batch(0, _COUNTED)
+        example_tokens = num_tokens(objective.collate(few)) / len(few)
+        validation = float(max(1, config.eval_tokens // length))
         if self._corpus is None or not self._corpus.num_bytes("train"):
-            return Amounts(config.steps, self.settings.batch_size, length, validation)
+            return Amounts(config.steps, self.settings.batch_size, example_tokens, validation * example_tokens)
         texts = self._corpus.sample("train", _SAMPLED_BYTES)
         began = time.perf_counter()
-        num_tokens = sum(len(framed(ids, self.tokenizer)) for ids in self.tokenizer.encode_plain_batch(texts))
+        sampled = sum(len(framed(ids, self.tokenizer)) for ids in self.tokenizer.encode_plain_batch(texts))
         seconds = time.perf_counter() - began
         # The corpus in samples: of all splits, and of the one that is held out.
         sampled_bytes = sum(len(text.encode()) for text in texts)
@@ -77,12 +85,17 @@ class PretrainTrial(Trial):
         return Amounts(
             config.steps,
             self.settings.batch_size,
-            length,
-            min(validation, held_out * num_tokens),
-            kept_bytes=samples * num_tokens * token_dtype(self.tokenizer).itemsize
+            example_tokens,
+            min(validation, held_out * sampled / length) * example_tokens,
+            kept_bytes=samples * sampled * token_dtype(self.tokenizer).itemsize
             + END_BYTES * sum(map(self._corpus.num_documents, SPLITS)),
             start_seconds=samples * seconds,
         )
+
+    def _learning(self) -> tuple[Objective[Any], Examples[Any]]:
+        """What is learned, and random examples of it."""
+        learning = learning_of(self.config, self.tokenizer)
+        return learning.objective, learning.examples(RandomSequences(self.tokenizer.vocab_size, learning.length))
 
     def settings_of(self, config: PretrainConfig) -> LoopSettings:
         """As in `Trial`."""
@@ -103,10 +116,9 @@ class PretrainTrial(Trial):
     def run(self, model: Model, config: PretrainConfig, out: Path, num_tokens: float = 0.0) -> Run:
         """As in `Trial`."""
         settings = pretrain_settings(config)
-        learning = learning_of(config, self.tokenizer)
+        objective, examples = self._learning()
         model.to(settings.device)
-        examples = learning.examples(RandomSequences(model.config.vocab_size, learning.length))
         at_once = config.chosen_micro_batch_size(settings.device.type)
         size = min(settings.batch_size, max(1, round(num_tokens / config.context_length / at_once)) * at_once)
-        loop = Loop(model, learning.objective, examples, one_step(settings, size), out, None)
+        loop = Loop(model, objective, examples, one_step(settings, size), out, None)
         return Run(loop, examples.batch(0, at_once))

@@ -21,7 +21,7 @@ from inkstone.nn.models.base import Decoder, Model
 from inkstone.nn.rebuild import with_dropout
 from inkstone.tokenizer import Tokenizer
 from inkstone.train.config_teach import FreezeConfig, TeachConfig
-from inkstone.train.cost.amounts_teach import amounts_of
+from inkstone.train.cost.amounts_teach import amounts_of, num_read
 from inkstone.train.cost.counts import FLOAT_BYTES
 from inkstone.train.cost.disk import tokenizer_bytes
 from inkstone.train.cost.trial import Run, Trial, fullest, one_step
@@ -211,7 +211,7 @@ class TeachTrial(Trial):
             hungriest = draw(lesson, first).batch(0, len(first))
         settings = one_step(lesson.settings, min(lesson.settings.batch_size, len(completed)))
         loop = Loop(lesson.model, objective, draw(lesson, completed), settings, out, None, noise=noise)
-        return Run(loop, hungriest, seconds, sum(each.length for each in encoded))
+        return Run(loop, hungriest, seconds, sum(map(num_read, encoded)))
 
     def _applicable(self, model: Model, config: TeachConfig) -> TeachConfig:
         """The settings without what names parts of the data or blocks that are not there in small."""
