@@ -108,7 +108,7 @@ class ModernBertAttention(nn.Module):
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
-        self.head_dim = config.head_dim
+        self.num_attention_heads, self.head_dim = config.num_attention_heads, config.head_dim
         self.dropout = config.attention_dropout
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.attention_bias)
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=config.attention_bias)
@@ -124,7 +124,12 @@ class ModernBertAttention(nn.Module):
         """(B, T, C) → (B, T, C)."""
         batch, time, _ = hidden_states.shape
         # (B, T, 3·H·D) → three of (B, H, T, D)
-        query, key, value = self.Wqkv(hidden_states).view(batch, time, 3, -1, self.head_dim).transpose(1, 3).unbind(2)
+        query, key, value = (
+            self.Wqkv(hidden_states)
+            .view(batch, time, 3, self.num_attention_heads, self.head_dim)
+            .transpose(1, 3)
+            .unbind(2)
+        )
         context = attention(
             apply_rope(query, *rope),
             apply_rope(key, *rope),
