@@ -91,13 +91,13 @@ def main() -> None:
         run(json.loads(arguments.run))
         return
     print(f"{interleave.machine_line()}\n")
-    print("| run | memory, MB: planned | measured | | disk, MB: planned | measured | | time, s: planned | measured | |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print("| run | memory, MB: planned, measured | disk, MB | time, s |")
+    print("|---|---:|---:|---:|")
     for name in arguments.rows:
         with tempfile.TemporaryDirectory() as folder:
             planned, measured = compare(ROWS[name], Path(folder))
         cells = [
-            f"{plan / unit:.{digits}f} | {seen / unit:.{digits}f} | {plan / seen - 1:+.0%}"
+            f"{plan / unit:.{digits}f}, {seen / unit:.{digits}f} ({plan / seen - 1:+.0%})"
             for plan, seen, unit, digits in zip(planned, measured, (1e6, 1e6, 1), (0, 1, 1), strict=True)
         ]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
