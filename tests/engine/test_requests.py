@@ -206,6 +206,23 @@ def test_what_was_found_before_the_deadline_is_told(
         assert [told[index].token_ids for index in (0, 1)] == [output.token_ids for output in expected]
 
 
+def test_the_part_of_a_prompt_that_was_scored_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    prompt = list(range(5, 25))
+    params = SamplingParams(max_new_tokens=1, prompt_log_probabilities=0)
+    ((whole,),) = complete(open_engine(tiny_model()), [Request(prompt, params)])
+    engine = open_engine(tiny_model(), EngineConfig(max_running=1, max_step_tokens=8))
+    engine.add_request(Request(prompt, params, deadline_s=30.0))
+    assert engine.step() == []  # 8 of 20 tokens are read
+    now += 60
+    (output,) = engine.step()
+    assert output.finish_reason == "deadline"
+    told, expected = ([each.log_probability for each in out.prompt_log_probabilities] for out in (output, whole))
+    assert len(told) == 8
+    assert told == pytest.approx(expected[:8], abs=1e-4)
+
+
 def test_text_that_was_held_back_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -89,7 +89,9 @@ class Completions:
         if not group.has_begun:
             self.forget(group.sequences.pop())
             indices = range(self._params(group).num_return_sequences)
-            return [Output(group.request_id, index, finish_reason="deadline") for index in indices]
+            outputs = [Output(group.request_id, index, finish_reason="deadline") for index in indices]
+            outputs[0].prompt_log_probabilities = group.prompt_scores
+            return outputs
         outputs = []
         for sequence in list(group.sequences):
             text = "" if sequence.text is None else sequence.text.finish()

@@ -183,15 +183,16 @@ class NativeDecoder:
             raise MemoryError(f"no memory for the output layer and {num_blocks:,} KV blocks")
         self._handle = c_void_p(handle)
         weakref.finalize(self, library.decoder_free, self._handle)
-        give_back_unchanged([model.output_weight])
+        given_back = give_back_unchanged([model.output_weight])
         for index, (layer, block) in enumerate(zip(parts.layers, model.blocks, strict=True)):
             alive = _Alive(weights)
             source = alive.layer(layer, gated=bool(shape.is_gated))
             if not library.decoder_set_layer(self._handle, c_int64(index), byref(source)):
                 raise MemoryError(f"no memory for the weights of layer {index}")
-            give_back_unchanged(block.parameters())
-        del alive, source
-        give_back_freed()
+            given_back += give_back_unchanged(block.parameters())
+        if given_back:  # weights in training are no maps of a file, and what training freed it takes again
+            del alive, source
+            give_back_freed()
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy the keys and values of one block to another."""
